@@ -1,0 +1,71 @@
+//! What can go wrong on a host, in words that are the same for every backend.
+
+use std::fmt;
+
+/// A failed action of a backend.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct BackendError {
+    /// Which failure it is.
+    pub reason: Reason,
+    /// The backend's own words, on one line and without secrets.
+    pub message: String,
+}
+
+impl BackendError {
+    /// An error with the backend's own words.
+    pub fn new(reason: Reason, message: impl fmt::Display) -> Self {
+        let message = message.to_string();
+        let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        Self { reason, message: line }
+    }
+}
+
+/// The kinds of failure a backend tells apart.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Reason {
+    /// The host does not answer, or not in time. The action may have taken effect.
+    Unreachable,
+    /// The registry, or the host where pulling is not allowed, does not have the image.
+    ImageNotFound,
+    /// The registry refuses to hand out the image.
+    ImagePullDenied,
+    /// The image could not be fetched for another reason, such as a registry that does not answer.
+    ImagePullFailed,
+    /// The container, or what the action was about, is not there.
+    NotFound,
+    /// Something with this name is there already, and it is not ours.
+    Conflict,
+    /// The mark on the host names another owner: nothing was done.
+    NotOwned,
+    /// The range of addresses for networks is used up.
+    AddressesExhausted,
+    /// The host has no room left.
+    OutOfSpace,
+    /// The configuration asks for something the host can not do.
+    Unsupported,
+    /// The container is not running, so nothing can be done inside it.
+    NotRunning,
+    /// The host refused or failed for a reason of its own.
+    Failed,
+}
+
+impl Reason {
+    /// The stable word for metrics and status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "BackendUnreachable",
+            Self::ImageNotFound => "ImageNotFound",
+            Self::ImagePullDenied => "ImagePullDenied",
+            Self::ImagePullFailed => "ImagePullFailed",
+            Self::NotFound => "NotFound",
+            Self::Conflict => "NameConflict",
+            Self::NotOwned => "NotOwned",
+            Self::AddressesExhausted => "AddressesExhausted",
+            Self::OutOfSpace => "OutOfSpace",
+            Self::Unsupported => "Unsupported",
+            Self::NotRunning => "ContainerNotRunning",
+            Self::Failed => "BackendFailed",
+        }
+    }
+}

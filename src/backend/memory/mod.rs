@@ -1,0 +1,1 @@
+//! Hosts that exist only inside the process.

@@ -1,0 +1,282 @@
+//! The hosts that run workspaces, behind one trait.
+//!
+//! A backend creates, inspects and removes containers, networks and volumes, and opens a
+//! [`Guest`] to work inside a container. It knows nothing of Kubernetes and decides nothing about
+//! workspaces: the controller plans, a backend carries out one action and reports what it sees.
+//! Every method returns within a bounded time; what takes longer is a task of the caller's.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use tokio::sync::watch;
+
+pub mod docker;
+pub mod error;
+pub mod guest;
+pub mod identity;
+pub mod memory;
+
+pub use error::{BackendError, Reason};
+pub use guest::{ExecOutput, ExecRequest, Guest, JobRequest, JobState};
+pub use identity::{BodyId, ContainerName, Incarnation, InstanceId, Owner};
+
+/// One kind of host that runs workspaces, with all hosts of one entry in the configuration.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Every host, reachable or not, with what is known of its capacity. Never asks the network:
+    /// it returns what the backend's own health check saw last.
+    fn hosts(&self) -> Vec<HostState>;
+
+    /// Everything of one workspace on one host: all its containers, its network and its volumes.
+    async fn inspect(&self, body: &BodyRef) -> Result<Body, BackendError>;
+
+    /// Looks on every reachable host for what belongs to an owner whose id was lost. Fails when a
+    /// host can not be asked, since then "nothing" is not known.
+    async fn find(&self, owner: &Owner) -> Result<Vec<Found>, BackendError>;
+
+    /// Everything on one host that carries this instance's mark, for the sweep.
+    async fn list(&self, host: &str) -> Result<Vec<OwnedItem>, BackendError>;
+
+    /// Makes the image available on the host, reporting progress as it goes. May take minutes.
+    async fn prepare_image(
+        &self,
+        host: &str,
+        image: &ImageRequest,
+        progress: &watch::Sender<String>,
+    ) -> Result<(), BackendError>;
+
+    /// Creates network, volumes and container, those that are missing, and writes the owner's
+    /// mark. Does not start the container. A container of the same name that carries this body's
+    /// mark is the result of an earlier call and counts as success.
+    async fn create(&self, body: &BodyRef, spec: &ContainerSpec) -> Result<(), BackendError>;
+
+    /// Starts the container.
+    async fn start(&self, container: &ContainerRef) -> Result<(), BackendError>;
+
+    /// Stops the container, giving its processes `grace` before they are killed. May take that
+    /// long. A container that is stopped already is success.
+    async fn stop(&self, container: &ContainerRef, grace: std::time::Duration) -> Result<(), BackendError>;
+
+    /// Removes one container of the body, running or not. One that is gone already is success.
+    async fn remove_container(&self, container: &ContainerRef) -> Result<(), BackendError>;
+
+    /// Removes every container and the network of the body, and its volumes unless they are
+    /// retained. What is gone already is success.
+    async fn remove(&self, body: &BodyRef, retain_volumes: bool) -> Result<(), BackendError>;
+
+    /// Opens the inside of a running container.
+    async fn guest(&self, container: &ContainerRef) -> Result<Box<dyn Guest>, BackendError>;
+
+    /// The changes that the backend sees on its hosts, as they happen. Each call gives a receiver
+    /// of its own; one that lags misses the oldest.
+    fn changes(&self) -> tokio::sync::broadcast::Receiver<Change>;
+}
+
+/// A backend as others hold it.
+pub type SharedBackend = Arc<dyn Backend>;
+
+/// A host of a backend, as its health check saw it last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostState {
+    /// Name in the configuration.
+    pub name: String,
+    /// What keeps the host from being used, in one line; `None` when it answers.
+    pub unreachable: Option<String>,
+    /// Memory of the host in bytes; 0 while it has never answered.
+    pub memory_bytes: u64,
+    /// Number of its processors; 0 while it has never answered.
+    pub cpus: u32,
+}
+
+/// A workspace's body: what stands for it on one host.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct BodyRef {
+    /// Name of the host.
+    pub host: String,
+    /// The body's id.
+    pub id: BodyId,
+    /// Whose it is. Every action checks that the mark on the host says the same.
+    pub owner: Owner,
+}
+
+/// One container of a body.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ContainerRef {
+    /// The body.
+    pub body: BodyRef,
+    /// Which container of it.
+    pub incarnation: Incarnation,
+}
+
+/// What a backend has of one workspace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Body {
+    /// Its containers, newest incarnation last.
+    pub containers: Vec<Container>,
+    /// Whether its network exists.
+    pub network: bool,
+    /// Names of its volumes.
+    pub volumes: Vec<String>,
+}
+
+/// A container as the backend shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Container {
+    /// The backend's own identifier.
+    pub id: String,
+    /// Its name on the backend.
+    pub name: String,
+    /// Which container of the body it is.
+    pub incarnation: Incarnation,
+    /// Whether it runs.
+    pub state: RunState,
+    /// Exit code of its main process, when that has ended.
+    pub exit_code: Option<i64>,
+    /// Whether the kernel killed it for want of memory.
+    pub out_of_memory: bool,
+    /// Its address on the workspace's own network.
+    pub ip: Option<IpAddr>,
+    /// When it last started, in the backend's own writing: it tells one boot from another.
+    pub started_at: Option<String>,
+}
+
+/// What the backend says a container is doing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RunState {
+    /// Made, but never started.
+    Created,
+    /// Running.
+    Running,
+    /// Frozen.
+    Paused,
+    /// Being restarted by the backend itself.
+    Restarting,
+    /// Being removed.
+    Removing,
+    /// Stopped.
+    Exited,
+    /// Could not be removed or stopped by the backend.
+    Dead,
+}
+
+impl RunState {
+    /// The word in `status.container.state`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "Creating",
+            Self::Running | Self::Restarting => "Running",
+            Self::Paused => "Paused",
+            Self::Removing => "Removing",
+            Self::Exited => "Exited",
+            Self::Dead => "Dead",
+        }
+    }
+}
+
+/// What [`Backend::find`] came across.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Found {
+    /// Where, and whose.
+    pub body: BodyRef,
+    /// Its newest container.
+    pub incarnation: Incarnation,
+}
+
+/// One thing on a host that carries this instance's mark.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OwnedItem {
+    /// What it is.
+    pub kind: ItemKind,
+    /// Its name on the backend.
+    pub name: String,
+    /// Whose body it is part of.
+    pub id: BodyId,
+}
+
+/// The kinds of things a backend keeps for a workspace.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum ItemKind {
+    /// A container.
+    Container,
+    /// A network.
+    Network,
+    /// A volume.
+    Volume,
+}
+
+impl fmt::Display for ItemKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Container => "container",
+            Self::Network => "network",
+            Self::Volume => "volume",
+        })
+    }
+}
+
+/// Something happened to a container of this instance, or a host came or went.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// Something happened to this body.
+    Body(BodyId),
+    /// A host answers again, or no longer does; or changes on it may have been missed.
+    Host(String),
+}
+
+/// The image a container is made from, and how to get it.
+#[derive(Clone, Debug)]
+pub struct ImageRequest {
+    /// As `docker pull` takes it.
+    pub image: String,
+    /// When to ask the registry.
+    pub pull: Pull,
+    /// Log-ins for registries, tried where the registry of the image matches.
+    pub credentials: Vec<RegistryCredential>,
+}
+
+/// When to ask a registry for an image.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pull {
+    /// Always.
+    Always,
+    /// When the host does not have it.
+    IfNotPresent,
+    /// Never.
+    Never,
+}
+
+/// A log-in for one registry.
+#[derive(Clone, Debug)]
+pub struct RegistryCredential {
+    /// Host name of the registry, as in the key of a Docker configuration's `auths`.
+    pub registry: String,
+    /// User name.
+    pub username: String,
+    /// Password or token.
+    pub password: SecretString,
+}
+
+/// How a container is to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerSpec {
+    /// Which container of the body.
+    pub incarnation: Incarnation,
+    /// The image, present on the host by now.
+    pub image: String,
+    /// Name of the user that works in it, for the place of the cache volume.
+    pub user: String,
+    /// Host name inside the container: the workspace's name.
+    pub hostname: String,
+    /// CPU limit in thousandths of a core.
+    pub cpu_millis: u64,
+    /// Memory limit in bytes.
+    pub memory_bytes: u64,
+    /// Limit on processes and threads.
+    pub pids: i64,
+    /// DNS servers; empty for the backend's configured ones, else the host's.
+    pub dns_servers: Vec<IpAddr>,
+}
+
+/// The configured backends by name.
+pub type Backends = BTreeMap<String, SharedBackend>;
