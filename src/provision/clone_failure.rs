@@ -14,6 +14,8 @@ const SIGNS: &[(ProvisionReason, &[&str])] = &[
         ProvisionReason::GitHostKeyMismatch,
         &["host key verification failed", "remote host identification has changed", "host key is known for"],
     ),
+    // A key that is none is refused by the server as well; this says more.
+    (ProvisionReason::GitAuthFailed, &["load key "]),
     (
         ProvisionReason::GitAuthFailed,
         &[
@@ -29,8 +31,6 @@ const SIGNS: &[(ProvisionReason, &[&str])] = &[
             "returned error: 403",
             "invalid username or",
             "invalid credentials",
-            "error in libcrypto",
-            "load key ",
             "sign_and_send_pubkey",
         ],
     ),

@@ -40,7 +40,7 @@ const SSH_END: &str = "fatal: Could not read from remote repository.\n\nPlease m
     128,
     "Load key \"/run/berth/user/.berth-git.a/key\": error in libcrypto\r\ngit@github.com: Permission denied (publickey).\r\nSSH_END",
     GitAuthFailed,
-    "git@github.com: Permission denied (publickey)."
+    "Load key \"/run/berth/user/.berth-git.a/key\": error in libcrypto"
 )]
 #[case(
     128,
