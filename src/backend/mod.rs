@@ -16,6 +16,7 @@ pub mod error;
 pub mod guest;
 pub mod identity;
 pub mod memory;
+pub mod metered;
 
 pub use error::{BackendError, Reason};
 pub use guest::{ExecOutput, ExecRequest, Guest, JobRequest, JobState};
