@@ -11,7 +11,8 @@ use bollard::{
 };
 
 use super::{
-    containers, errors,
+    containers::{self, Listed},
+    errors,
     host::{CHANGE, Host},
     labels, networks, owner_file, volumes,
 };
@@ -50,34 +51,30 @@ const OWN_GRACE_SECONDS: i64 = 10;
 /// Makes network, volumes and container, and marks the owner.
 pub(super) async fn create(host: &Host, body: &BodyRef, spec: &ContainerSpec) -> Result<(), BackendError> {
     let container = ContainerRef { body: body.clone(), incarnation: spec.incarnation };
-    if containers::one(host, &container).await?.is_none() {
-        networks::ensure(host, body).await?;
-        volumes::ensure(host, body).await?;
-        make(host, body, spec).await?;
+    if let Some(found) = containers::one(host, &container).await? {
+        return finish(host, &container, &found).await;
     }
-    mark(host, &container).await
-}
-
-async fn make(host: &Host, body: &BodyRef, spec: &ContainerSpec) -> Result<(), BackendError> {
+    futures::try_join!(networks::ensure(host, body), volumes::ensure(host, body))?;
     let name = ContainerName::new(&body.owner, body.id, spec.incarnation).to_string();
     let options = CreateContainerOptionsBuilder::new().name(&name).build();
     let creation = host.docker.create_container(Some(options), description(host, body, spec));
     match host.try_call("create container", CHANGE, creation).await? {
-        Ok(_) => Ok(()),
-        // Ours from a call whose answer was lost; whether it really is, is for the caller to see.
-        Err(error) if errors::is_conflict(&error) => Ok(()),
+        Ok(made) => owner_file::write(host, &made.id, body, spec.incarnation).await,
+        // The name is taken: by a call whose answer was lost, or by a stranger.
+        Err(error) if errors::is_conflict(&error) => match containers::one(host, &container).await? {
+            Some(found) => finish(host, &container, &found).await,
+            None => {
+                let words = format!("there is a container {name} that is not ours");
+                Err(errors::refuse(&host.name, Reason::Conflict, words))
+            }
+        },
         Err(error) => Err(errors::from_docker(&host.name, "create container", &error)),
     }
 }
 
 /// Writes the owner's mark, unless the container was started before: then it has one, and its
 /// inside is no longer ours to write.
-async fn mark(host: &Host, container: &ContainerRef) -> Result<(), BackendError> {
-    let Some(found) = containers::one(host, container).await? else {
-        let name = ContainerName::new(&container.body.owner, container.body.id, container.incarnation);
-        let words = format!("there is a container {name} that is not ours");
-        return Err(errors::refuse(&host.name, Reason::Conflict, words));
-    };
+async fn finish(host: &Host, container: &ContainerRef, found: &Listed) -> Result<(), BackendError> {
     if found.only_created && owner_file::read(host, &found.docker_id).await?.is_none() {
         owner_file::write(host, &found.docker_id, &container.body, container.incarnation).await?;
     }

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use bollard::{
-    models::{Ipam, IpamConfig, Network, NetworkCreateRequest, NetworkDisconnectRequest},
+    models::{
+        Ipam, IpamConfig, Network, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest,
+    },
     query_parameters::{InspectNetworkOptions, ListNetworksOptions, ListNetworksOptionsBuilder},
 };
 use ipnet::{IpNet, Ipv4Net};
@@ -121,6 +123,13 @@ async fn endpoints(host: &Host, docker_id: &str) -> Result<Option<Vec<String>>, 
         Err(error) if errors::is_not_found(&error) => Ok(None),
         Err(error) => Err(errors::from_docker(&host.name, "inspect network", &error)),
     }
+}
+
+/// Puts a stopped container on the network of its body.
+pub(super) async fn attach(host: &Host, body: &BodyRef, container: &str) -> Result<(), BackendError> {
+    let request = NetworkConnectRequest { container: container.to_owned(), endpoint_config: None };
+    let name = labels::network_name(body.id);
+    host.call("connect to the network", CHANGE, host.docker.connect_network(&name, request)).await
 }
 
 /// Removes the network of a body. `ours` are containers that may be thrown off it: those of the

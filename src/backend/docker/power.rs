@@ -25,8 +25,16 @@ const REMOVAL_POLL: Duration = Duration::from_millis(100);
 pub(super) async fn start(host: &Host, container: &ContainerRef) -> Result<(), BackendError> {
     let found = containers::existing(host, container).await?;
     networks::ensure(host, &container.body).await?;
-    let start = host.docker.start_container(&found.docker_id, None::<StartContainerOptions>);
-    host.call("start container", CHANGE, start).await
+    let start = || host.docker.start_container(&found.docker_id, None::<StartContainerOptions>);
+    match host.try_call("start container", CHANGE, start()).await? {
+        Ok(()) => Ok(()),
+        // Docker remembers the network that was there when the container was made.
+        Err(error) if errors::is_not_found(&error) => {
+            networks::attach(host, &container.body, &found.docker_id).await?;
+            host.call("start container", CHANGE, start()).await
+        }
+        Err(error) => Err(errors::from_docker(&host.name, "start container", &error)),
+    }
 }
 
 /// Stops a container.

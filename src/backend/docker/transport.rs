@@ -146,9 +146,7 @@ mod tests {
     #[test]
     fn each_endpoint_has_its_dialer() {
         let unix = host("{name: a, endpoint: 'unix:///run/docker.sock'}");
-        assert!(
-            matches!(Dialer::new(&unix), Ok(Dialer::Unix(path)) if path == PathBuf::from("/run/docker.sock"))
-        );
+        assert!(matches!(Dialer::new(&unix), Ok(Dialer::Unix(path)) if path.ends_with("run/docker.sock")));
         let tls = "{caFile: ca, certFile: cert, keyFile: key}";
         let tcp = host(&format!("{{name: a, endpoint: 'tcp://box', tls: {tls}}}"));
         assert!(matches!(Dialer::new(&tcp), Ok(Dialer::Tls { port: 2376, .. })));
