@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{Configured, GitStatus, Operation, condition},
     backend::{
-        BodyId, BodyRef, ContainerRef, ContainerSpec, Guest, HostState, ImageRequest, Incarnation, JobState, Pull,
+        BodyId, ContainerRef, ContainerSpec, Guest, HostState, ImageRequest, Incarnation, JobState, Pull,
         guest::last_line, identity,
     },
     controller::{
