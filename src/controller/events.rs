@@ -31,7 +31,7 @@ where
     let namespace = object.namespace().unwrap_or_else(|| "default".to_owned());
     let event = Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}.", truncate_name(&object.name_any()))),
+            name: Some(format!("{}.{:016x}", truncate_name(&object.name_any()), rand::random::<u64>())),
             namespace: Some(namespace.clone()),
             ..Default::default()
         },
