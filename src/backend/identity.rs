@@ -34,6 +34,11 @@ impl fmt::Display for InstanceId {
 pub struct BodyId([u8; 8]);
 
 impl BodyId {
+    /// An id made of these bytes.
+    pub fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
     /// A new id from the operating system's random numbers.
     pub fn random() -> Self {
         Self(rand::random())
