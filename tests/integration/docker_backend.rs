@@ -6,9 +6,11 @@
 mod endpoints;
 mod guest;
 mod health;
+mod images;
 mod jobs;
 mod lifecycle;
 mod many;
 mod ownership;
 mod proxy;
+mod registry;
 mod world;

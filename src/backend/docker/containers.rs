@@ -144,3 +144,48 @@ fn run_state(status: Option<ContainerStateStatusEnum>) -> RunState {
         Some(Status::CREATED | Status::EMPTY) | None => RunState::Created,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::ContainerState;
+
+    use super::*;
+
+    fn described(state: ContainerState) -> Container {
+        let listed = Listed {
+            docker_id: "1".into(),
+            name: "berth-team.web-0011223344556677-1".into(),
+            id: "0011223344556677".parse().unwrap(),
+            incarnation: Incarnation::FIRST,
+            only_created: false,
+        };
+        describe(
+            &listed,
+            &ContainerInspectResponse { state: Some(state), ..ContainerInspectResponse::default() },
+        )
+    }
+
+    #[test]
+    fn an_end_for_want_of_memory_is_told() {
+        let ended = described(ContainerState {
+            status: Some(ContainerStateStatusEnum::EXITED),
+            exit_code: Some(137),
+            oom_killed: Some(true),
+            started_at: Some("2026-01-02T03:04:05Z".into()),
+            ..ContainerState::default()
+        });
+        assert_eq!((ended.state, ended.exit_code, ended.out_of_memory), (RunState::Exited, Some(137), true));
+        assert_eq!(ended.started_at.as_deref(), Some("2026-01-02T03:04:05Z"));
+    }
+
+    #[test]
+    fn a_container_that_never_ran_has_no_past() {
+        let made = described(ContainerState {
+            status: Some(ContainerStateStatusEnum::CREATED),
+            exit_code: Some(0),
+            started_at: Some("0001-01-01T00:00:00Z".into()),
+            ..ContainerState::default()
+        });
+        assert_eq!((made.state, made.exit_code, made.started_at), (RunState::Created, None, None));
+    }
+}

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use berth::backend::{Change, ContainerRef, ImageRequest, ItemKind, JobRequest, Pull, Reason, RunState};
-use tokio::sync::watch;
+use berth::backend::{Change, ContainerRef, ItemKind, JobRequest, Reason, RunState};
 
 use super::{
     proxy::{Place, Proxy},
@@ -175,15 +174,14 @@ async fn containers_are_closed() {
 }
 
 #[tokio::test]
-async fn want_of_memory_is_reported() {
+async fn a_command_that_takes_too_much_memory_is_killed_alone() {
     World::run(async |world| {
         let container = world.running("web").await;
         let mut changes = world.backend.changes();
         let greedy = world.sh(&container, "tail /dev/zero").await;
         assert_eq!(greedy.exit_code, 137, "{greedy:?}");
         announced(&mut changes, Change::Body(container.body.id)).await;
-        println!("OOM {:?}", world.look(&container).await);
-        world.backend.stop(&container, Duration::ZERO).await.unwrap();
+        assert_eq!(world.look(&container).await.state, RunState::Running);
     })
     .await;
 }
@@ -200,37 +198,6 @@ async fn events_name_the_body() {
             docker(&[action, &name]);
             announced(&mut changes, Change::Body(container.body.id)).await;
         }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn images_that_are_there_are_not_asked_for() {
-    World::run(async |world| {
-        let progress = watch::Sender::new(String::new());
-        let mut request = ImageRequest { image: image(), pull: Pull::IfNotPresent, credentials: Vec::new() };
-        world.backend.prepare_image(HOST, &request, &progress).await.unwrap();
-        request.pull = Pull::Never;
-        world.backend.prepare_image(HOST, &request, &progress).await.unwrap();
-        assert_eq!(*progress.borrow(), "");
-        request.image = "berth-test/nothing:none".into();
-        let error = world.backend.prepare_image(HOST, &request, &progress).await.unwrap_err();
-        assert_eq!(error.reason, Reason::ImageNotFound);
-        // Nobody listens on port 1.
-        request.image = "127.0.0.1:1/nothing".into();
-        request.pull = Pull::Always;
-        let error = world.backend.prepare_image(HOST, &request, &progress).await.unwrap_err();
-        assert_eq!(error.reason, Reason::ImagePullFailed, "{error}");
-        assert_eq!(*progress.borrow(), "pulling 127.0.0.1:1/nothing");
-        let container = container_ref("web");
-        let mut wanted = spec();
-        wanted.image = "berth-test/nothing:none".into();
-        let error = world.backend.create(&container.body, &wanted).await.unwrap_err();
-        assert_eq!(error.reason, Reason::ImageNotFound, "{error}");
-        wanted.image = image();
-        wanted.cpu_millis = 1_000_000;
-        let error = world.backend.create(&container.body, &wanted).await.unwrap_err();
-        assert_eq!(error.reason, Reason::Unsupported, "{error}");
     })
     .await;
 }
