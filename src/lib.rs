@@ -1,6 +1,26 @@
 //! Berth runs development workspaces on Docker and Proxmox VE hosts, declared as Kubernetes
-//! custom resources.
+//! custom resources. This is the map of the house.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`api`] | the custom resources: types, schema rules, conditions. No I/O |
+//! | [`config`] | the operator's configuration file, parsed and validated |
+//! | [`controller`] | one folder a kind: gather, validate, plan, execute, status; and lease, sweep, ledger |
+//! | [`provision`] | what is done inside a guest, whatever backend it is on: user, environment, git |
+//! | [`backend`] | the traits `Backend` and `Guest`, and Docker and memory behind them. Knows nothing of Kubernetes |
+//! | [`operator`] | the process: start, leadership, shutdown |
+//! | [`health`], [`metrics`], [`telemetry`] | what the outside sees of the process |
+//!
+//! The way of the data is one: **custom resource -> gather -> validate -> plan -> execute ->
+//! status -> one write.** [`controller::workspace::plan`] and [`controller::workspace::status`]
+//! are pure; start reading there.
 
 pub mod api;
 pub mod backend;
 pub mod config;
+pub mod controller;
+pub mod health;
+pub mod metrics;
+pub mod operator;
+pub mod provision;
+pub mod telemetry;

@@ -167,7 +167,7 @@ fn quantity_schema(minimum: &str) -> schemars::Schema {
         "maxLength": 20,
         "x-kubernetes-validations": [{
             "rule": format!(
-                "quantity(type(self) == int ? string(self) : string(self)).compareTo(quantity('{minimum}')) >= 0"
+                "quantity(string(self)).compareTo(quantity('{minimum}')) >= 0"
             ),
             "message": format!("must be at least {minimum}"),
         }],

@@ -7,6 +7,7 @@
 pub mod common;
 pub mod condition;
 pub mod crd;
+pub mod reference;
 pub mod template;
 pub mod workspace;
 pub mod workspace_status;

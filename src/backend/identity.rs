@@ -11,6 +11,14 @@ pub const LABEL_ID: &str = "berth.dev/id";
 /// Label on every container: which container of the body it is.
 pub const LABEL_INCARNATION: &str = "berth.dev/incarnation";
 
+/// Label on every volume: namespace of the owner it was made for. A volume outlives containers,
+/// and with them the names that tell the owner.
+pub const LABEL_OWNER_NAMESPACE: &str = "berth.dev/namespace";
+/// Label on every volume: name of the owner it was made for.
+pub const LABEL_OWNER_NAME: &str = "berth.dev/name";
+/// Label on every volume: uid of the owner it was made for.
+pub const LABEL_OWNER_UID: &str = "berth.dev/uid";
+
 /// Tells operators apart that share a host.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct InstanceId(pub String);
@@ -68,6 +76,8 @@ impl FromStr for BodyId {
 pub struct Incarnation(pub u32);
 
 impl Incarnation {
+    /// Stands for a body that has no container; the one after it is the first.
+    pub const NONE: Self = Self(0);
     /// The first container of a body.
     pub const FIRST: Self = Self(1);
 

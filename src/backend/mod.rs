@@ -16,6 +16,8 @@ pub mod error;
 pub mod guest;
 pub mod identity;
 pub mod memory;
+pub mod metered;
+pub mod shell;
 
 pub use error::{BackendError, Reason};
 pub use guest::{ExecOutput, ExecRequest, Guest, JobRequest, JobState};
@@ -179,7 +181,7 @@ impl RunState {
 pub struct Found {
     /// Where, and whose.
     pub body: BodyRef,
-    /// Its newest container.
+    /// Its newest container; [`Incarnation::NONE`] when only its volumes are left.
     pub incarnation: Incarnation,
 }
 

@@ -1,0 +1,139 @@
+//! What every pass of a controller works with.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use kube::{Client, ResourceExt, runtime::reflector::Store};
+
+use crate::{
+    api::{Template, Workspace},
+    backend::{BackendError, Backends, BodyId, JobState},
+    config::Config,
+    metrics::Metrics,
+};
+
+use super::{
+    backoff::Backoff,
+    ledger::Ledger,
+    tasks::Tasks,
+    trigger::{Triggers, WorkspaceKey},
+    workspace::{Step, Templates},
+};
+
+/// How a task of a workspace ended.
+pub type TaskResult = Result<Option<JobState>, BackendError>;
+
+/// What every pass works with. Made anew each time this replica becomes the leader, and dropped
+/// with the leadership.
+pub struct Context {
+    /// Talks to the API server.
+    pub client: Client,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The configured backends.
+    pub backends: Backends,
+    /// CA certificates that workspaces trust in addition, by backend.
+    pub ca_bundles: BTreeMap<String, String>,
+    /// The objects as the API server last showed them.
+    pub objects: Objects,
+    /// Long work under way.
+    pub tasks: Tasks<TaskResult>,
+    /// Who is to wait before the next try.
+    pub backoff: Backoff,
+    /// Work that was left behind by deletions.
+    pub ledger: Ledger,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Asks for passes.
+    pub triggers: Triggers,
+    /// When each object's present step began, for the metric.
+    pub step_clock: Mutex<HashMap<String, (Step, Instant)>>,
+    /// The object behind each body, for the backends' changes.
+    pub bodies: Mutex<HashMap<BodyId, WorkspaceKey>>,
+    /// This replica, for events.
+    pub identity: String,
+}
+
+impl Context {
+    /// Forgets an object that is gone.
+    pub fn forget(&self, uid: &str, body: Option<BodyId>) {
+        self.tasks.cancel(uid);
+        self.backoff.clear(uid);
+        self.objects.forget(uid);
+        self.step_clock.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        if let Some(id) = body {
+            self.bodies.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        }
+    }
+}
+
+/// The objects as the API server last showed them: the watches' caches, and on top of them what
+/// this replica wrote and the watches have not shown yet.
+#[derive(Default)]
+pub struct Objects {
+    workspaces: Vec<Store<Workspace>>,
+    templates: Vec<Store<Template>>,
+    written: Mutex<HashMap<String, Arc<Workspace>>>,
+}
+
+impl Objects {
+    /// Puts the caches together, one of each kind for every watch.
+    pub fn new(workspaces: Vec<Store<Workspace>>, templates: Vec<Store<Template>>) -> Self {
+        Self { workspaces, templates, written: Mutex::default() }
+    }
+
+    /// Notes what the API server answered to a write.
+    pub fn wrote(&self, workspace: Arc<Workspace>) {
+        let uid = workspace.uid().unwrap_or_default();
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, workspace);
+    }
+
+    /// The newer of what a watch shows and what was written.
+    pub fn freshest(&self, cached: Arc<Workspace>) -> Arc<Workspace> {
+        let uid = cached.uid().unwrap_or_default();
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        match written.get(&uid) {
+            Some(ours) if version(ours) > version(&cached) => Arc::clone(ours),
+            Some(_) => {
+                written.remove(&uid);
+                cached
+            }
+            None => cached,
+        }
+    }
+
+    /// Drops what was written about an object.
+    pub fn forget(&self, uid: &str) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// Every Workspace, as fresh as it is known.
+    pub fn workspaces(&self) -> Vec<Arc<Workspace>> {
+        self.workspaces.iter().flat_map(Store::state).map(|workspace| self.freshest(workspace)).collect()
+    }
+
+    /// A Workspace by key.
+    pub fn workspace(&self, key: &WorkspaceKey) -> Option<Arc<Workspace>> {
+        self.workspaces.iter().find_map(|store| store.get(key)).map(|workspace| self.freshest(workspace))
+    }
+}
+
+impl Templates for Objects {
+    fn get(&self, namespace: &str, name: &str) -> Option<Arc<Template>> {
+        let key = kube::runtime::reflector::ObjectRef::new(name).within(namespace);
+        self.templates.iter().find_map(|store| store.get(&key))
+    }
+
+    fn of_namespace(&self, namespace: &str) -> Vec<Arc<Template>> {
+        let home = |template: &Template| template.metadata.namespace.as_deref() == Some(namespace);
+        self.templates.iter().flat_map(|store| store.state_filter(home)).collect()
+    }
+}
+
+/// Resource versions of one kind can be compared as numbers.
+fn version(workspace: &Workspace) -> u128 {
+    workspace.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
+}

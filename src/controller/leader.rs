@@ -1,0 +1,133 @@
+//! What a replica does while it is the leader.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use kube::Client;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{Template, Workspace},
+    backend::Backends,
+    config::Config,
+    metrics::Metrics,
+};
+
+use super::{
+    backoff::Backoff,
+    context::{Context, Objects},
+    ledger::Ledger,
+    queue::{self, Watched},
+    sweep,
+    tasks::Tasks,
+    trigger::Triggers,
+};
+
+/// What the leader's work is given.
+#[derive(Clone)]
+pub struct Resources {
+    /// Talks to the API server.
+    pub client: Client,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The backends.
+    pub backends: Backends,
+    /// CA certificates that workspaces trust in addition, by backend.
+    pub ca_bundles: BTreeMap<String, String>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// This replica's name.
+    pub identity: String,
+}
+
+/// Works until `stop` is cancelled, then lets passes that are under way come to their end.
+/// Dropping the future ends everything at once.
+pub async fn run(resources: Resources, stop: CancellationToken) {
+    let Resources { client, config, backends, ca_bundles, metrics, identity } = resources;
+    let namespaces: Vec<String> = config.watch_namespaces.iter().cloned().collect();
+    let workspaces: Vec<Watched<Workspace>> = queue::watches(&client, &namespaces);
+    let templates: Vec<Watched<Template>> = queue::watches(&client, &template_namespaces(&config));
+    let objects = Objects::new(
+        workspaces.iter().map(Watched::reader).collect(),
+        templates.iter().map(Watched::reader).collect(),
+    );
+    let (triggers, mut triggered) = Triggers::channel();
+    let context = Arc::new(Context {
+        ledger: Ledger::new(client.clone(), &config.own_namespace()),
+        client,
+        ca_bundles,
+        objects,
+        tasks: Tasks::new(triggers.clone()),
+        backoff: Backoff::default(),
+        metrics: Arc::clone(&metrics),
+        triggers,
+        step_clock: Default::default(),
+        bodies: Default::default(),
+        identity,
+        backends: backends.clone(),
+        config,
+    });
+    metrics.watch_objects(&context);
+    let workspaces_known: Vec<_> = workspaces.iter().map(Watched::filled).collect();
+    let templates_known: Vec<_> = templates.iter().map(Watched::filled).collect();
+
+    let (mut controllers, mut feeders) = (JoinSet::new(), JoinSet::new());
+    for watched in templates {
+        controllers.spawn(queue::templates(watched, Arc::clone(&context), stop.clone()));
+    }
+    // Passes need the Templates, so no Workspace is looked at before they are known.
+    if !all_filled(templates_known, &stop).await {
+        return;
+    }
+    let mut queues = Vec::new();
+    for watched in workspaces {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        queues.push((watched.reader(), sender));
+        controllers.spawn(queue::workspaces(watched, receiver, Arc::clone(&context), stop.clone()));
+    }
+    let (host_back, back) = mpsc::channel(1);
+    for (name, backend) in backends {
+        feeders.spawn(queue::backend_changes(name, backend, Arc::clone(&context), host_back.clone()));
+    }
+    if !all_filled(workspaces_known, &stop).await {
+        return;
+    }
+    feeders.spawn(sweep::run(context, back, stop.clone()));
+    loop {
+        tokio::select! {
+            Some(key) = triggered.recv() => {
+                // The watch that knows the object; one that has not been seen yet is on its way.
+                if let Some((_, queue)) = queues.iter().find(|(reader, _)| reader.get(&key).is_some()) {
+                    let _ = queue.send(key);
+                }
+            }
+            () = stop.cancelled() => break,
+        }
+    }
+    while controllers.join_next().await.is_some() {}
+}
+
+/// Waits until every cache is filled; false where the work ends before that.
+async fn all_filled(caches: Vec<watch::Receiver<bool>>, stop: &CancellationToken) -> bool {
+    for mut filled in caches {
+        tokio::select! {
+            known = filled.wait_for(|filled| *filled) => if known.is_err() { return false },
+            () = stop.cancelled() => return false,
+        }
+    }
+    true
+}
+
+/// Templates are read from the watched namespaces and from those that share theirs.
+fn template_namespaces(config: &Config) -> Vec<String> {
+    if config.watch_namespaces.is_empty() {
+        return Vec::new();
+    }
+    let mut namespaces = config.watch_namespaces.clone();
+    namespaces.extend(config.templates.shared_namespaces.iter().cloned());
+    namespaces.extend(config.templates.default.iter().map(|default| default.namespace.clone()));
+    namespaces.into_iter().collect()
+}

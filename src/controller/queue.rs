@@ -1,0 +1,229 @@
+//! Feeding the controllers: watches of the API server, changes on the backends, ended tasks.
+
+use std::{
+    collections::hash_map::DefaultHasher,
+    hash::{Hash, Hasher},
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt, TryStreamExt, future};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    runtime::{
+        WatchStreamExt,
+        controller::{self, Action},
+        PredicateConfig,
+        reflector::{self, ObjectRef, Store, store::Writer},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::{broadcast::error::RecvError, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{self, Template, Workspace},
+    backend::{Change, SharedBackend},
+};
+
+use super::{context::Context, template, trigger::WorkspaceKey, workspace};
+
+/// A watch of one namespace or of all, and the cache that it fills.
+pub struct Watched<K: Resource<DynamicType = ()> + Clone + 'static> {
+    api: Api<K>,
+    reader: Store<K>,
+    writer: Writer<K>,
+    filled: watch::Sender<bool>,
+}
+
+impl<K> Watched<K>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    /// Prepares the watch; nothing is asked yet.
+    pub fn new(api: Api<K>) -> Self {
+        let (reader, writer) = reflector::store();
+        Self { api, reader, writer, filled: watch::Sender::new(false) }
+    }
+
+    /// Becomes true once the cache holds everything there is. Unlike the store's own
+    /// `wait_until_ready` it can be awaited by several tasks at once.
+    pub fn filled(&self) -> watch::Receiver<bool> {
+        self.filled.subscribe()
+    }
+
+    /// The cache.
+    pub fn reader(&self) -> Store<K> {
+        self.reader.clone()
+    }
+
+    fn objects(self) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>>) {
+        let reader = self.reader;
+        let stream = watcher(self.api, watcher::Config::default().page_size(500))
+            .default_backoff()
+            .modify(|object| object.managed_fields_mut().clear())
+            .reflect(self.writer)
+            .inspect_ok(move |event| {
+                if matches!(event, watcher::Event::InitDone) {
+                    self.filled.send_replace(true);
+                }
+            })
+            .touched_objects();
+        (reader, stream)
+    }
+}
+
+/// The watches for a kind: one for each namespace, or one for all.
+pub fn watches<K>(client: &Client, namespaces: &[String]) -> Vec<Watched<K>>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    if namespaces.is_empty() {
+        return vec![Watched::new(Api::all(client.clone()))];
+    }
+    namespaces.iter().map(|namespace| Watched::new(Api::namespaced(client.clone(), namespace))).collect()
+}
+
+/// What of a Workspace makes a pass worthwhile: its spec, its deletion, the annotations that are
+/// commands, and an id that is not the one we wrote.
+fn interesting(workspace: &Workspace) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    workspace.metadata.generation.hash(&mut hasher);
+    workspace.metadata.deletion_timestamp.is_some().hash(&mut hasher);
+    workspace.metadata.finalizers.hash(&mut hasher);
+    for name in [api::ANNOTATION_FORCE, api::ANNOTATION_ORPHAN, api::ANNOTATION_RETRY] {
+        workspace.annotations().get(name).hash(&mut hasher);
+    }
+    workspace.status.as_ref().and_then(|status| status.id.as_ref()).hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+/// Runs the Workspace controller over one watch until `stop` is cancelled, then lets what is
+/// under way come to its end.
+pub async fn workspaces(
+    watched: Watched<Workspace>,
+    mut triggers: mpsc::UnboundedReceiver<WorkspaceKey>,
+    context: Arc<Context>,
+    stop: CancellationToken,
+) {
+    let (reader, objects) = watched.objects();
+    let changed = objects
+        .predicate_filter(interesting, PredicateConfig::default())
+        .filter_map(|object| future::ready(object.ok()))
+        .map(|object| ObjectRef::from_obj(&object));
+    let triggered = futures::stream::poll_fn(move |task| triggers.poll_recv(task));
+    let queue = futures::stream::select(changed, triggered)
+        .map(Ok::<_, watcher::Error>)
+        .take_until(stop.cancelled_owned());
+    let config = controller::Config::default().concurrency(context.config.controller.concurrency);
+    let policy = |workspace: Arc<Workspace>, error: &workspace::PassError, context: Arc<Context>| {
+        context.metrics.failed("ApiServerFailed");
+        let uid = workspace.uid().unwrap_or_default();
+        // Somebody else wrote in between: the next pass sees what, and need not wait.
+        if matches!(error, workspace::PassError::Api(kube::Error::Api(status)) if status.code == 409) {
+            return Action::requeue(Duration::from_millis(100));
+        }
+        tracing::warn!(workspace = workspace.name_any(), %error, "the pass failed");
+        Action::requeue(context.backoff.failed(&uid, "api"))
+    };
+    let reconcile = |object, context| Box::pin(workspace::reconcile(object, context));
+    controller::applier(reconcile, policy, context, reader, queue, config).for_each(|_| future::ready(())).await;
+}
+
+/// Runs the Template controller over one watch until `stop` is cancelled.
+pub async fn templates(watched: Watched<Template>, context: Arc<Context>, stop: CancellationToken) {
+    let (reader, objects) = watched.objects();
+    let siblings = reader.clone();
+    let waiting = Arc::clone(&context);
+    // A Template that comes, changes or goes may change its siblings' part as the default.
+    let queue = objects
+        .filter_map(|object| future::ready(object.ok()))
+        .flat_map(move |object| {
+            wake_waiting(&waiting, &object);
+            let namespace = object.metadata.namespace.clone();
+            let mut all: Vec<_> = siblings
+                .state_filter(|other| other.metadata.namespace == namespace)
+                .iter()
+                .map(|template| ObjectRef::from_obj(template.as_ref()))
+                .collect();
+            // While the cache is being filled the object itself is not in it yet.
+            all.push(ObjectRef::from_obj(&object));
+            futures::stream::iter(all)
+        })
+        .map(Ok::<_, watcher::Error>)
+        .take_until(stop.cancelled_owned());
+    let policy = |template: Arc<Template>, error: &kube::Error, _: Arc<Context>| {
+        tracing::warn!(template = template.name_any(), %error, "the pass failed");
+        Action::requeue(Duration::from_secs(10))
+    };
+    let reconcile = |object, context| Box::pin(template::reconcile(object, context));
+    let config = controller::Config::default().concurrency(2);
+    controller::applier(reconcile, policy, context, reader, queue, config).for_each(|_| future::ready(())).await;
+}
+
+/// Workspaces that have no body yet may be waiting for just this Template.
+fn wake_waiting(context: &Context, template: &Template) {
+    tracing::debug!(template = template.name_any(), "changed");
+    for workspace in context.objects.workspaces() {
+        let stuck = workspace.status.as_ref().is_some_and(|status| {
+            status.error.is_some() && (status.id.is_none() || status.step.as_deref() == Some("CreatingContainer"))
+        });
+        if stuck {
+            context.backoff.clear(&workspace.uid().unwrap_or_default());
+            context.triggers.workspace(ObjectRef::from_obj(workspace.as_ref()));
+        }
+    }
+}
+
+/// Turns one backend's changes into passes, until the backend is gone.
+pub async fn backend_changes(
+    name: String,
+    backend: SharedBackend,
+    context: Arc<Context>,
+    host_back: mpsc::Sender<()>,
+) {
+    let mut changes = backend.changes();
+    loop {
+        match changes.recv().await {
+            Ok(Change::Body(id)) => {
+                let key = context.bodies.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+                if let Some(key) = key {
+                    context.triggers.workspace(key);
+                }
+            }
+            Ok(Change::Host(host)) => {
+                host_changed(&context, &name, &host);
+                let _ = host_back.try_send(());
+            }
+            Err(RecvError::Lagged(missed)) => {
+                tracing::warn!(backend = name, missed, "changes of the backend were missed; looking at everything on it");
+                for host in backend.hosts() {
+                    host_changed(&context, &name, &host.name);
+                }
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// A host that came or went concerns every workspace on it, and those that wait for a place.
+fn host_changed(context: &Context, backend: &str, host: &str) {
+    for workspace in context.objects.workspaces() {
+        let resolved = workspace.status.as_ref().and_then(|status| status.resolved.as_ref());
+        let concerned = match resolved {
+            Some(resolved) => resolved.backend == backend && resolved.host.as_deref() == Some(host),
+            None => true,
+        };
+        if concerned {
+            context.backoff.clear(&workspace.uid().unwrap_or_default());
+            context.triggers.workspace(ObjectRef::from_obj(workspace.as_ref()));
+        }
+    }
+}

@@ -1,0 +1,538 @@
+//! Carrying out one planned action. What is learnt goes into the record; the next plan, made from
+//! a new look at the backend, decides how to go on.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::{
+    api::{Configured, GitStatus, Operation, condition},
+    backend::{
+        BodyId, ContainerRef, ContainerSpec, Guest, HostState, ImageRequest, Incarnation, JobState, Pull,
+        guest::last_line, identity,
+    },
+    controller::{
+        context::TaskResult,
+        tasks::{TaskKind, TaskState},
+    },
+    provision::{self, CloneRequest},
+};
+
+use super::{
+    JOB_CLONE, OPERATION_CLONE,
+    pass::Pass,
+    phase::Step,
+    plan::{Crash, Observed, Plan, Search, clone_handle, clone_job_on},
+    problem::Problem,
+    record::RecordedBody,
+    references::References,
+    status::Progress,
+    validate::Desired,
+};
+
+/// How long a pass waits for something that is usually over at once.
+const PATIENCE: Duration = Duration::from_millis(400);
+/// Time between two progress messages in the status.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+/// How long one look at a job waits for its end.
+const JOB_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a pass goes on after an action.
+pub enum Flow {
+    /// Look again and plan anew, now.
+    Continue,
+    /// Something goes on outside; look again at the latest after this time.
+    Wait {
+        /// What to say meanwhile.
+        progress: Progress,
+        /// The time.
+        look_again: Duration,
+    },
+}
+
+/// Why an action ends the pass.
+pub enum Stop {
+    /// It failed in this step.
+    Problem(Step, Problem),
+    /// The API server did not take a write.
+    Api(kube::Error),
+}
+
+impl From<kube::Error> for Stop {
+    fn from(error: kube::Error) -> Self {
+        Self::Api(error)
+    }
+}
+
+/// Gives an error its step.
+fn at<E: Into<Problem>>(step: Step) -> impl FnOnce(E) -> Stop {
+    move |error| Stop::Problem(step, error.into())
+}
+
+impl Pass<'_> {
+    /// Carries out the plan.
+    pub(super) async fn execute(&mut self, desired: &Desired, plan: Plan) -> Result<Flow, Stop> {
+        match plan {
+            Plan::AddFinalizer => {
+                self.set_finalizer(true).await?;
+                Ok(Flow::Continue)
+            }
+            Plan::Find => self.find(desired).await,
+            Plan::Assign => self.assign(desired).await,
+            Plan::Adopt(incarnation) => {
+                self.change_incarnation(incarnation);
+                self.record.container_seen = true;
+                Ok(Flow::Continue)
+            }
+            Plan::NextIncarnation => {
+                self.next_incarnation();
+                Ok(Flow::Continue)
+            }
+            Plan::RemoveContainer(incarnation) => {
+                let (backend, container) = self.container(incarnation, Step::CreatingContainer)?;
+                backend.remove_container(&container).await.map_err(at(Step::CreatingContainer))?;
+                Ok(Flow::Continue)
+            }
+            Plan::CreateContainer => self.create(desired).await,
+            Plan::StartContainer { crash } => self.start(crash).await,
+            Plan::Wait { step, message, look_again } => {
+                Ok(Flow::Wait { progress: Progress::Doing { step, message: Some(message) }, look_again })
+            }
+            Plan::Configure => self.configure(desired).await,
+            Plan::StartClone => self.start_clone(desired).await,
+            Plan::WatchClone => self.watch_clone(desired).await,
+            Plan::Stop => self.stop().await,
+            Plan::Settled(_) | Plan::Blocked(..) | Plan::Stalled => Ok(Flow::Continue),
+        }
+    }
+
+    fn present(&self) -> Incarnation {
+        self.record.body.as_ref().map_or(Incarnation::FIRST, |body| body.incarnation)
+    }
+
+    fn container(
+        &self,
+        incarnation: Incarnation,
+        step: Step,
+    ) -> Result<(crate::backend::SharedBackend, ContainerRef), Stop> {
+        let (backend, body) = self.place().ok_or_else(|| {
+            let problem = Problem::transient(
+                condition::BACKEND_READY,
+                "BackendUnreachable",
+                "the workspace has no place on a backend",
+            );
+            Stop::Problem(step, problem)
+        })?;
+        Ok((backend, ContainerRef { body, incarnation }))
+    }
+
+    async fn guest(&self, step: Step) -> Result<Box<dyn Guest>, Stop> {
+        let (backend, container) = self.container(self.present(), step)?;
+        backend.guest(&container).await.map_err(at(step))
+    }
+
+    /// `startedAt` of the running container.
+    fn boot(&self) -> String {
+        let incarnation = self.present();
+        match &self.observed {
+            Observed::Body(body) => body
+                .containers
+                .iter()
+                .find(|container| container.incarnation == incarnation)
+                .and_then(|container| container.started_at.clone())
+                .unwrap_or_default(),
+            _ => String::new(),
+        }
+    }
+
+    /// Searches every backend for what was made before the status was lost.
+    async fn find(&mut self, desired: &Desired) -> Result<Flow, Stop> {
+        let mut found = Vec::new();
+        for (name, backend) in &self.context.backends {
+            let bodies = backend.find(&self.subject.owner).await.map_err(at(Step::Initializing))?;
+            found.extend(bodies.into_iter().map(|body| (name.clone(), body)));
+        }
+        self.search = Search::NotNeeded;
+        match found.as_slice() {
+            [] => {}
+            [(backend, one)] => {
+                tracing::info!(id = %one.body.id, host = one.body.host, "found again on its backend");
+                self.record.container_seen = one.incarnation.0 > 0;
+                self.record.body = Some(RecordedBody {
+                    id: one.body.id,
+                    incarnation: one.incarnation.max(Incarnation::FIRST),
+                    backend: backend.clone(),
+                    host: one.body.host.clone(),
+                    resolved: desired.resolved.clone(),
+                    template: desired.template.as_ref().map(|template| template.snapshot.clone()),
+                });
+            }
+            several => {
+                let ids: Vec<String> = several.iter().map(|(_, one)| one.body.id.to_string()).collect();
+                let message = format!("several bodies on the backends claim this workspace: {}", ids.join(", "));
+                let problem = Problem::permanent(condition::CONTAINER_READY, "AmbiguousOwner", message)
+                    .hint("remove all but one of them by hand");
+                return Err(Stop::Problem(Step::Initializing, problem));
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// Chooses id and host, once everything that the spec refers to is there.
+    async fn assign(&mut self, desired: &Desired) -> Result<Flow, Stop> {
+        self.check_quota().map_err(at(Step::Initializing))?;
+        let mut references = References::new(self.context.client.clone());
+        references.check(desired).await.map_err(at(Step::Initializing))?;
+        let host = self.choose_host(desired).map_err(at(Step::Initializing))?;
+        self.record.body = Some(RecordedBody {
+            id: BodyId::random(),
+            incarnation: Incarnation::FIRST,
+            backend: desired.backend.clone(),
+            host,
+            resolved: desired.resolved.clone(),
+            template: desired.template.as_ref().map(|template| template.snapshot.clone()),
+        });
+        Ok(Flow::Continue)
+    }
+
+    fn check_quota(&self) -> Result<(), Problem> {
+        let limit = self.context.config.limits.workspaces_per_namespace;
+        let namespace = &self.subject.owner.namespace;
+        if limit == 0 {
+            return Ok(());
+        }
+        let used = self
+            .context
+            .objects
+            .workspaces()
+            .iter()
+            .filter(|other| other.metadata.namespace.as_ref() == Some(namespace))
+            .filter(|other| other.status.as_ref().is_some_and(|status| status.id.is_some()))
+            .count();
+        if used < limit as usize {
+            return Ok(());
+        }
+        let message = format!("namespace {namespace:?} has {used} workspaces, and {limit} are allowed");
+        Err(Problem::transient(condition::ACCEPTED, "QuotaExceeded", message).hint("delete one that is no longer needed"))
+    }
+
+    fn choose_host(&self, desired: &Desired) -> Result<String, Problem> {
+        let unreachable = |message: String| Problem::transient(condition::BACKEND_READY, "BackendUnreachable", message);
+        let backend = self
+            .context
+            .backends
+            .get(&desired.backend)
+            .ok_or_else(|| unreachable(format!("backend {:?} is not there", desired.backend)))?;
+        let hosts = backend.hosts();
+        let mut committed: BTreeMap<&str, u64> = BTreeMap::new();
+        let others = self.context.objects.workspaces();
+        for resolved in others.iter().filter_map(|other| other.status.as_ref()?.resolved.as_ref()) {
+            if resolved.backend == desired.backend
+                && let (Some(host), Ok(memory)) = (&resolved.host, resolved.memory.parse::<crate::config::Bytes>())
+            {
+                *committed.entry(host).or_default() += memory.0;
+            }
+        }
+        place(&hosts, desired.pinned_host.as_deref(), &committed).map_err(unreachable)
+    }
+
+    fn change_incarnation(&mut self, incarnation: Incarnation) {
+        if let Some(body) = &mut self.record.body {
+            body.incarnation = incarnation;
+        }
+        self.record.configured = None;
+        self.record.clone_job = None;
+        self.record.seen_boot = None;
+    }
+
+    fn next_incarnation(&mut self) {
+        let kept = match (&self.observed, self.record.body.as_ref()) {
+            (Observed::Body(seen), Some(body)) => {
+                let [workspace, _] = identity::volume_names(body.id);
+                seen.volumes.contains(&workspace)
+            }
+            _ => true,
+        };
+        if !kept {
+            self.record.git = None;
+        }
+        self.change_incarnation(self.present().next());
+        self.record.container_seen = false;
+    }
+
+    async fn create(&mut self, desired: &Desired) -> Result<Flow, Stop> {
+        let step = Step::CreatingContainer;
+        let (backend, container) = self.container(self.present(), step)?;
+        let Some(body) = &self.record.body else { return Ok(Flow::Continue) };
+        let resolved = body.resolved.clone();
+        let host = body.host.clone();
+        if !self.context.tasks.is_running(self.uid(), TaskKind::PrepareImage) {
+            let image = self.image_request(desired, &resolved.image).await.map_err(at(step))?;
+            let backend = Arc::clone(&backend);
+            let prepare = |progress| async move {
+                backend.prepare_image(&host, &image, &progress).await.map(|()| None)
+            };
+            if let Some(flow) = self.wait_for(TaskKind::PrepareImage, step, prepare).await? {
+                return Ok(flow);
+            }
+        } else if let Some(flow) = self.wait_for(TaskKind::PrepareImage, step, |_| async { Ok(None) }).await? {
+            return Ok(flow);
+        }
+        let spec = ContainerSpec {
+            incarnation: container.incarnation,
+            image: resolved.image,
+            user: resolved.user,
+            hostname: self.subject.owner.name.clone(),
+            cpu_millis: resolved.cpu.0,
+            memory_bytes: resolved.memory.0,
+            pids: resolved.pids,
+            dns_servers: desired.dns_servers.clone(),
+        };
+        backend.create(&container.body, &spec).await.map_err(at(step))?;
+        Ok(Flow::Continue)
+    }
+
+    async fn image_request(&self, desired: &Desired, image: &str) -> Result<ImageRequest, Problem> {
+        let (pull, credentials) = match &desired.template {
+            Some(template) => {
+                let mut references = References::new(self.context.client.clone());
+                let names = &template.pull_secrets;
+                (template.pull, references.registry_credentials(&template.snapshot.namespace, names).await?)
+            }
+            None => (Pull::IfNotPresent, Vec::new()),
+        };
+        Ok(ImageRequest { image: image.to_owned(), pull, credentials })
+    }
+
+    /// Runs a task; `None` when it has ended well.
+    async fn wait_for<F, Fut>(&self, kind: TaskKind, step: Step, start: F) -> Result<Option<Flow>, Stop>
+    where
+        F: FnOnce(tokio::sync::watch::Sender<String>) -> Fut,
+        Fut: Future<Output = TaskResult> + Send + 'static,
+    {
+        match self.context.tasks.run(self.uid(), kind, &self.subject.key, PATIENCE, start).await {
+            TaskState::Done(Ok(_)) => Ok(None),
+            TaskState::Done(Err(error)) => Err(at(step)(error)),
+            TaskState::Running(message) => {
+                let progress = match kind {
+                    TaskKind::Stop => Progress::Stopping,
+                    _ => Progress::Doing { step, message: Some(message).filter(|message| !message.is_empty()) },
+                };
+                Ok(Some(Flow::Wait { progress, look_again: PROGRESS_INTERVAL }))
+            }
+        }
+    }
+
+    async fn start(&mut self, crash: Option<Crash>) -> Result<Flow, Stop> {
+        let step = Step::StartingContainer;
+        if let Some(crash) = crash {
+            let problem = crashed(&crash);
+            let known = self.object.status.as_ref().and_then(|status| status.error.as_ref());
+            if known.is_none_or(|error| error.reason != problem.reason) {
+                return Err(Stop::Problem(step, problem));
+            }
+        }
+        let (backend, container) = self.container(self.present(), step)?;
+        backend.start(&container).await.map_err(at(step))?;
+        Ok(Flow::Continue)
+    }
+
+    async fn configure(&mut self, desired: &Desired) -> Result<Flow, Stop> {
+        let step = Step::ConfiguringNetwork;
+        let mut references = References::new(self.context.client.clone());
+        let environment = references.environment(&desired.env).await.map_err(at(step))?;
+        let Some(body) = &self.record.body else { return Ok(Flow::Continue) };
+        let docker = self.context.config.backend(&body.backend).and_then(|backend| backend.docker.as_ref());
+        let proxy = docker.map(|docker| docker.proxy.clone()).unwrap_or_default();
+        let setup = provision::Setup {
+            name: self.subject.owner.name.clone(),
+            namespace: self.subject.owner.namespace.clone(),
+            user: body.resolved.user.clone(),
+            environment,
+            extra_ca: self.context.ca_bundles.get(&body.backend).cloned(),
+            proxy: provision::Proxy { http: proxy.http, https: proxy.https, no_proxy: proxy.no_proxy },
+            git: provision::GitIdentity {
+                name: desired.git.user_name.clone(),
+                email: desired.git.user_email.clone(),
+            },
+        };
+        let boot = self.boot();
+        let guest = self.guest(step).await?;
+        provision::configure(guest.as_ref(), &setup)
+            .await
+            .map_err(|error| Stop::Problem(step, Problem::provision(condition::ENVIRONMENT_READY, error)))?;
+        self.record.configured = Some(Configured { started_at: boot, generation: desired.subject.generation });
+        Ok(Flow::Continue)
+    }
+
+    async fn start_clone(&mut self, desired: &Desired) -> Result<Flow, Stop> {
+        let step = Step::CloningRepository;
+        let Some(repository) = desired.repository.clone() else { return Ok(Flow::Continue) };
+        let Some(body) = &self.record.body else { return Ok(Flow::Continue) };
+        let mut references = References::new(self.context.client.clone());
+        let credential = references
+            .git_credential(&self.subject.owner.namespace, &repository)
+            .await
+            .map_err(at(step))?;
+        let request = CloneRequest {
+            url: repository.url,
+            branch: repository.branch,
+            depth: repository.depth,
+            submodules: repository.submodules,
+            credential,
+            known_hosts: repository.known_hosts,
+            user: body.resolved.user.clone(),
+        };
+        let mut job = provision::clone_job(&request);
+        job.name = format!("{JOB_CLONE}-{}", hex::encode(rand::random::<[u8; 4]>()));
+        self.record.clone_job = Some(Operation {
+            kind: OPERATION_CLONE.to_owned(),
+            handle: clone_handle(&job.name, &self.boot()),
+            started_at: Time(Timestamp::now()),
+        });
+        self.say(Some(desired), &Progress::Doing { step, message: None }).await?;
+        let guest = self.guest(step).await?;
+        guest.start_job(job).await.map_err(at(step))?;
+        Ok(Flow::Continue)
+    }
+
+    async fn watch_clone(&mut self, desired: &Desired) -> Result<Flow, Stop> {
+        let step = Step::CloningRepository;
+        let boot = self.boot();
+        let Some(name) = self
+            .record
+            .clone_job
+            .as_ref()
+            .and_then(|operation| clone_job_on(&operation.handle, &boot))
+            .map(str::to_owned)
+        else {
+            return Ok(Flow::Continue);
+        };
+        let (backend, container) = self.container(self.present(), step)?;
+        let watch = |progress: tokio::sync::watch::Sender<String>| async move {
+            let guest = backend.guest(&container).await?;
+            loop {
+                match guest.look_at_job(&name, JOB_PATIENCE).await? {
+                    JobState::Running { output } => {
+                        let _ = progress.send(provision::progress(&output).unwrap_or_default());
+                    }
+                    ended => return Ok(Some(ended)),
+                }
+            }
+        };
+        let state = self
+            .context
+            .tasks
+            .run(self.uid(), TaskKind::WatchClone, &self.subject.key, Duration::ZERO, watch)
+            .await;
+        match state {
+            TaskState::Running(message) => {
+                let message = Some(message).filter(|message| !message.is_empty());
+                Ok(Flow::Wait { progress: Progress::Doing { step, message }, look_again: PROGRESS_INTERVAL })
+            }
+            TaskState::Done(Err(error)) => Err(at(step)(error)),
+            TaskState::Done(Ok(Some(JobState::Exited { code, output }))) => {
+                self.record.clone_job = None;
+                let checkout = provision::outcome(code, &output).map_err(|error| {
+                    Stop::Problem(step, Problem::provision(condition::REPOSITORY_READY, error))
+                })?;
+                self.record.git = Some(GitStatus { branch: checkout.branch, head: checkout.head });
+                Ok(Flow::Continue)
+            }
+            // Nothing of the job is left: it never began, or died with its container.
+            TaskState::Done(Ok(_)) => {
+                self.record.clone_job = None;
+                tracing::info!(?desired.repository, "the clone job is gone; starting it again");
+                let problem = Problem::transient(
+                    condition::REPOSITORY_READY,
+                    "CloneInterrupted",
+                    "the clone was interrupted before it ended",
+                );
+                Err(Stop::Problem(step, problem))
+            }
+        }
+    }
+
+    async fn stop(&mut self) -> Result<Flow, Stop> {
+        let step = self.record.step.unwrap_or(Step::Ready);
+        let (backend, container) = self.container(self.present(), step)?;
+        let grace = self.context.config.timeouts.stop.0;
+        let stop = |_| async move { backend.stop(&container, grace).await.map(|()| None) };
+        match self.wait_for(TaskKind::Stop, step, stop).await? {
+            Some(flow) => Ok(flow),
+            None => Ok(Flow::Continue),
+        }
+    }
+}
+
+fn crashed(crash: &Crash) -> Problem {
+    if crash.out_of_memory {
+        return Problem::transient(
+            condition::CONTAINER_READY,
+            "OutOfMemory",
+            "the container was killed because its memory limit was reached",
+        )
+        .hint("raise resources.memory");
+    }
+    Problem::transient(
+        condition::CONTAINER_READY,
+        "ContainerExited",
+        format!("the container ended by itself with exit code {}", crash.exit_code),
+    )
+    .hint("it is started again")
+}
+
+/// The host for a new body: the pinned one, else the reachable one with the most memory that no
+/// workspace has been promised.
+fn place(hosts: &[HostState], pinned: Option<&str>, committed: &BTreeMap<&str, u64>) -> Result<String, String> {
+    let candidates = hosts.iter().filter(|host| pinned.is_none_or(|name| host.name == name));
+    let free = |host: &&HostState| {
+        let promised = committed.get(host.name.as_str()).copied().unwrap_or_default();
+        (i128::from(host.memory_bytes) - i128::from(promised), std::cmp::Reverse(host.name.clone()))
+    };
+    if let Some(best) = candidates.clone().filter(|host| host.unreachable.is_none()).max_by_key(free) {
+        return Ok(best.name.clone());
+    }
+    let reasons: Vec<String> = candidates
+        .map(|host| format!("{}: {}", host.name, host.unreachable.as_deref().unwrap_or_default()))
+        .collect();
+    Err(format!("no host of the backend answers: {}", reasons.join("; ")))
+}
+
+/// The last line of a command's output, for messages.
+pub fn last_words(output: &str) -> &str {
+    last_line(output).unwrap_or("no output")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str, gibibytes: u64, down: bool) -> HostState {
+        HostState {
+            name: name.to_owned(),
+            unreachable: down.then(|| "connection refused".to_owned()),
+            memory_bytes: gibibytes << 30,
+            cpus: 4,
+        }
+    }
+
+    #[rstest::rstest]
+    #[case::the_emptiest(&[("a", 8, false), ("b", 16, false)], None, Ok("b"))]
+    #[case::not_one_that_is_down(&[("a", 8, false), ("b", 16, true)], None, Ok("a"))]
+    #[case::what_is_promised_counts(&[("a", 8, false), ("c", 16, false)], None, Ok("a"))]
+    #[case::the_pinned_one(&[("a", 8, false), ("b", 16, false)], Some("a"), Ok("a"))]
+    #[case::the_pinned_one_or_none(&[("a", 8, true), ("b", 16, false)], Some("a"), Err("no host of the backend answers: a: connection refused"))]
+    #[case::the_first_by_name_of_equals(&[("b", 8, false), ("a", 8, false)], None, Ok("a"))]
+    fn placement(
+        #[case] hosts: &[(&str, u64, bool)],
+        #[case] pinned: Option<&str>,
+        #[case] expected: Result<&str, &str>,
+    ) {
+        let hosts: Vec<HostState> = hosts.iter().map(|(name, size, down)| host(name, *size, *down)).collect();
+        let committed = BTreeMap::from([("c", 12 << 30)]);
+        let found = place(&hosts, pinned, &committed);
+        assert_eq!(found.as_deref().map_err(String::as_str), expected);
+    }
+}

@@ -1,0 +1,276 @@
+//! One pass over one Workspace.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kube::{ResourceExt, runtime::controller::Action};
+use tracing::Instrument;
+
+use crate::{
+    api::{Workspace, WorkspaceStatus},
+    backend::{BackendError, BodyRef, Reason, SharedBackend},
+    controller::{backoff::with_jitter, context::Context},
+};
+
+use super::{
+    execute::Flow,
+    phase::{Phase, Step},
+    plan::{self, Limits, Observed, Plan, Search},
+    problem::Problem,
+    record::Record,
+    status::{self, Progress, Situation},
+    validate::{self, Desired, Subject},
+};
+
+/// Actions of one pass. A healthy Workspace needs a dozen from nothing to Ready; more than this
+/// means that two of them undo each other, and the next pass had better come later.
+const MAX_ACTIONS: usize = 32;
+
+/// Why a pass could not say what it found.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The API server did not take a write.
+    #[error("writing to the API server failed: {0}")]
+    Api(#[from] kube::Error),
+}
+
+/// Works on one Workspace until nothing more can be done at once.
+pub async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) -> Result<Action, PassError> {
+    let workspace = context.objects.freshest(workspace);
+    let span = tracing::info_span!(
+        "reconcile",
+        workspace = format!("{}/{}", workspace.namespace().unwrap_or_default(), workspace.name_any()),
+        trace_id = format!("{:032x}", rand::random::<u128>()),
+    );
+    let started = std::time::Instant::now();
+    let mut pass = Pass::new(&context, workspace);
+    let result = pass.run().instrument(span).await;
+    context.metrics.reconciled("Workspace", result.is_ok(), started.elapsed());
+    result
+}
+
+/// A pass under way.
+pub struct Pass<'a> {
+    pub(super) context: &'a Context,
+    pub(super) object: Arc<Workspace>,
+    pub(super) subject: Subject,
+    pub(super) record: Record,
+    pub(super) search: Search,
+    pub(super) observed: Observed,
+}
+
+impl<'a> Pass<'a> {
+    fn new(context: &'a Context, object: Arc<Workspace>) -> Self {
+        let subject = Subject::parse(&object);
+        let record = Record::parse(object.status.as_ref());
+        let search = if subject.has_finalizer { Search::Needed } else { Search::NotNeeded };
+        let pass = Self { context, object, subject, record, search, observed: Observed::Nothing };
+        pass.remember_body();
+        pass
+    }
+
+    async fn run(&mut self) -> Result<Action, PassError> {
+        if self.subject.deletion.is_some() {
+            return self.remove().await;
+        }
+        if let Some(left) = self.context.backoff.remaining(self.uid(), &self.backoff_subject()) {
+            return Ok(Action::requeue(left));
+        }
+        for _ in 0..MAX_ACTIONS {
+            let desired = match validate::validate(
+                &self.object,
+                self.subject.clone(),
+                &self.record,
+                &self.context.config,
+                &self.context.objects,
+            ) {
+                Ok(desired) => desired,
+                Err(problem) => {
+                    self.observe().await;
+                    return self.fail(None, Step::Initializing, problem).await;
+                }
+            };
+            self.observe().await;
+            let now = Timestamp::now();
+            let plan = plan::plan(&desired, &self.record, &self.observed, self.search, self.limits(), now);
+            tracing::debug!(?plan, "planned");
+            if let Some(progress) = self.announce(&plan) {
+                self.say(Some(&desired), &progress).await?;
+            }
+            let flow = match plan {
+                Plan::Blocked(step, problem) => return self.fail(Some(&desired), step, problem).await,
+                Plan::Settled(_) | Plan::Stalled => return Ok(self.settle()),
+                plan => self.execute(&desired, plan).await,
+            };
+            match flow {
+                Ok(Flow::Continue) => self.see(),
+                Ok(Flow::Wait { progress, look_again }) => {
+                    self.say(Some(&desired), &progress).await?;
+                    return Ok(Action::requeue(look_again));
+                }
+                Err(super::execute::Stop::Problem(step, problem)) => {
+                    return self.fail(Some(&desired), step, problem).await;
+                }
+                Err(super::execute::Stop::Api(error)) => return Err(error.into()),
+            }
+        }
+        tracing::warn!("the pass took too many actions; it goes on later");
+        Ok(Action::requeue(with_jitter(Duration::from_secs(5))))
+    }
+
+    pub(super) fn uid(&self) -> &str {
+        &self.subject.owner.uid
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        let timeouts = &self.context.config.timeouts;
+        Limits { ip: timeouts.ip.0, deletion: timeouts.deletion.0 }
+    }
+
+    pub(super) fn backoff_subject(&self) -> String {
+        format!("{}/{}", self.subject.generation, self.subject.retry_nonce.as_deref().unwrap_or_default())
+    }
+
+    pub(super) fn status(&self) -> WorkspaceStatus {
+        self.object.status.clone().unwrap_or_default()
+    }
+
+    /// The backend and the body on it, once there is one.
+    pub(super) fn place(&self) -> Option<(SharedBackend, BodyRef)> {
+        let body = self.record.body.as_ref()?;
+        let backend = self.context.backends.get(&body.backend)?;
+        let reference = BodyRef { host: body.host.clone(), id: body.id, owner: self.subject.owner.clone() };
+        Some((Arc::clone(backend), reference))
+    }
+
+    /// Asks the backend what is there.
+    pub(super) async fn observe(&mut self) {
+        self.observed = match self.place() {
+            None if self.record.body.is_some() => Observed::Failed(BackendError::new(
+                Reason::Unreachable,
+                "the operator's configuration no longer has this workspace's backend",
+            )),
+            None => Observed::Nothing,
+            Some((backend, body)) => match backend.inspect(&body).await {
+                Ok(found) => Observed::Body(found),
+                Err(error) => Observed::Failed(error),
+            },
+        };
+    }
+
+    /// Notes in the record what was observed, so that the next plan can tell a container that
+    /// went away from one that never was.
+    fn see(&mut self) {
+        let Some(body) = &self.record.body else { return };
+        if let Observed::Body(seen) = &self.observed
+            && let Some(container) = seen.containers.iter().find(|one| one.incarnation == body.incarnation)
+        {
+            self.record.container_seen = true;
+            if container.started_at.is_some() {
+                self.record.seen_boot.clone_from(&container.started_at);
+            }
+        }
+    }
+
+    pub(super) fn remember_body(&self) {
+        if let Some(body) = &self.record.body {
+            let mut bodies = self.context.bodies.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            bodies.insert(body.id, self.subject.key.clone());
+        }
+    }
+
+    /// What to say before the planned action is carried out; nothing where it is over at once and
+    /// the next plan has more to say.
+    fn announce(&self, plan: &Plan) -> Option<Progress> {
+        let doing = |step| {
+            let retrying = self.object.status.as_ref().and_then(|status| status.error.as_ref());
+            match retrying {
+                Some(error) if error.retryable && error.step == step_word(step) => Progress::Retrying { step },
+                _ => Progress::Doing { step, message: None },
+            }
+        };
+        match plan {
+            Plan::AddFinalizer | Plan::Find | Plan::Assign | Plan::Adopt(_) | Plan::NextIncarnation => None,
+            Plan::RemoveContainer(_) | Plan::CreateContainer => Some(doing(Step::CreatingContainer)),
+            Plan::StartContainer { .. } => Some(doing(Step::StartingContainer)),
+            Plan::Wait { step, message, .. } => {
+                Some(Progress::Doing { step: *step, message: Some(message.clone()) })
+            }
+            Plan::Configure => Some(doing(Step::ConfiguringNetwork)),
+            // Said by the action itself, together with the job's handle.
+            Plan::StartClone | Plan::WatchClone => None,
+            Plan::Stop => Some(Progress::Stopping),
+            Plan::Settled(settled) => Some(Progress::Settled(*settled)),
+            Plan::Blocked(..) | Plan::Stalled => None,
+        }
+    }
+
+    /// Writes the status that goes with this progress, if it differs from the present one, and
+    /// publishes what changed for people.
+    pub(super) async fn say(&mut self, desired: Option<&Desired>, progress: &Progress) -> Result<(), kube::Error> {
+        self.keep_deadline(desired, progress);
+        let before = self.status();
+        let situation = Situation {
+            subject: &self.subject,
+            desired,
+            record: &self.record,
+            observed: &self.observed,
+            progress,
+            now: Timestamp::now(),
+        };
+        let after = status::describe(&before, &situation);
+        if status::differs(&before, &after) {
+            self.write_status(&before, after).await?;
+        }
+        Ok(())
+    }
+
+    /// The time for provisioning runs from the first action to Ready, but not while the backend
+    /// does not answer.
+    fn keep_deadline(&mut self, desired: Option<&Desired>, progress: &Progress) {
+        let provisioning = !matches!(
+            self.record.phase,
+            Some(Phase::Running | Phase::Degraded | Phase::Suspending | Phase::Suspended | Phase::Resuming)
+        );
+        self.record.provision_deadline = match progress {
+            Progress::Doing { .. } | Progress::Retrying { .. } if provisioning && self.record.body.is_some() => {
+                let timeout = desired.map(|desired| desired.provision_timeout).unwrap_or_default();
+                self.record.provision_deadline.or_else(|| Timestamp::now().checked_add(timeout).ok())
+            }
+            Progress::Failed { problem, .. }
+                if problem.is_transient() && problem.reason != Reason::Unreachable.as_str() =>
+            {
+                self.record.provision_deadline
+            }
+            _ => None,
+        };
+    }
+
+    /// Says what is wrong, and when to try again.
+    pub(super) async fn fail(
+        &mut self,
+        desired: Option<&Desired>,
+        step: Step,
+        problem: Problem,
+    ) -> Result<Action, PassError> {
+        self.context.metrics.failed(problem.reason);
+        tracing::warn!(reason = problem.reason, step = step_word(step), message = problem.message, "blocked");
+        let transient = problem.is_transient();
+        self.say(desired, &Progress::Failed { step, problem }).await?;
+        let subject = self.backoff_subject();
+        Ok(Action::requeue(if transient {
+            self.context.backoff.failed(self.uid(), &subject)
+        } else {
+            with_jitter(self.context.config.controller.resync.0)
+        }))
+    }
+
+    fn settle(&self) -> Action {
+        self.context.backoff.succeeded(self.uid());
+        Action::requeue(with_jitter(self.context.config.controller.resync.0))
+    }
+}
+
+fn step_word(step: Step) -> &'static str {
+    step.as_str()
+}

@@ -1,0 +1,306 @@
+//! The plan as a table: what is wanted, written down and there, and what comes next.
+
+use jiff::{SignedDuration, Timestamp};
+use kube::runtime::reflector::ObjectRef;
+
+use super::plan::*;
+use super::{phase::{Phase, Step}, record::{Record, StandingError}, validate::{Desired, Subject, WayOut}};
+use crate::backend::{Body, Container, Incarnation, RunState};
+use std::time::Duration;
+use crate::{
+    api::{Configured, GitStatus, OperatingMode, Operation},
+    backend::{BackendError, BodyId, Owner, Reason},
+    config::{Bytes, CpuMillis},
+    provision::RemoteUrl,
+    controller::workspace::{
+        OPERATION_CLONE,
+        record::{RecordedBody, ResolvedSpec},
+        validate::{CredentialRef, DeletionRequest, DesiredRepository},
+    },
+};
+
+const BOOT: &str = "2026-01-01T00:00:00Z";
+
+fn now() -> Timestamp {
+    BOOT.parse::<Timestamp>().unwrap() + SignedDuration::from_secs(5)
+}
+
+fn limits() -> Limits {
+    Limits { ip: Duration::from_secs(30), deletion: Duration::from_secs(600) }
+}
+
+fn subject() -> Subject {
+    Subject {
+        owner: Owner { namespace: "ns".into(), name: "ws".into(), uid: "uid".into() },
+        key: ObjectRef::new("ws").within("ns"),
+        generation: 2,
+        retry_nonce: None,
+        has_finalizer: true,
+        deletion: None,
+    }
+}
+
+fn resolved() -> ResolvedSpec {
+    ResolvedSpec { image: "i".into(), user: "dev".into(), cpu: CpuMillis(1000), memory: Bytes(1 << 30), pids: 100 }
+}
+
+fn desired() -> Desired {
+    Desired {
+        subject: subject(),
+        mode: OperatingMode::Running,
+        backend: "docker".into(),
+        pinned_host: None,
+        resolved: resolved(),
+        template: None,
+        repository: None,
+        git: Default::default(),
+        env: Vec::new(),
+        dns_servers: Vec::new(),
+        provision_timeout: Duration::from_secs(600),
+    }
+}
+
+fn with_repository() -> Desired {
+    let repository = DesiredRepository {
+        url: RemoteUrl::parse("https://example.com/a.git").unwrap(),
+        branch: None,
+        depth: None,
+        submodules: false,
+        credential: CredentialRef::None,
+        known_hosts: None,
+    };
+    Desired { repository: Some(repository), ..desired() }
+}
+
+fn suspended() -> Desired {
+    Desired { mode: OperatingMode::Suspended, ..desired() }
+}
+
+fn recorded(incarnation: u32) -> Record {
+    Record {
+        body: Some(RecordedBody {
+            id: "0011223344556677".parse::<BodyId>().unwrap(),
+            incarnation: Incarnation(incarnation),
+            backend: "docker".into(),
+            host: "local".into(),
+            resolved: resolved(),
+            template: None,
+        }),
+        ..Default::default()
+    }
+}
+
+fn seen() -> Record {
+    Record { container_seen: true, seen_boot: Some(BOOT.into()), ..recorded(1) }
+}
+
+fn set_up() -> Record {
+    Record { configured: Some(Configured { started_at: BOOT.into(), generation: 2 }), ..seen() }
+}
+
+fn cloning() -> Record {
+    let job = Operation {
+        kind: OPERATION_CLONE.into(),
+        handle: clone_handle("clone-1", BOOT),
+        started_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()),
+    };
+    Record { clone_job: Some(job), ..set_up() }
+}
+
+fn cloned() -> Record {
+    Record { git: Some(GitStatus::default()), ..set_up() }
+}
+
+fn container(state: RunState) -> Container {
+    Container {
+        id: "c".into(),
+        name: "berth-ns.ws-0011223344556677-1".into(),
+        incarnation: Incarnation(1),
+        state,
+        exit_code: None,
+        out_of_memory: false,
+        ip: Some("10.210.0.2".parse().unwrap()),
+        started_at: Some(BOOT.into()),
+    }
+}
+
+fn there(containers: Vec<Container>) -> Observed {
+    Observed::Body(Body { containers, network: true, volumes: vec!["v".into()] })
+}
+
+fn one(state: RunState) -> Observed {
+    there(vec![container(state)])
+}
+
+fn planned(desired: &Desired, record: &Record, observed: &Observed) -> Plan {
+    plan(desired, record, observed, Search::NotNeeded, limits(), now())
+}
+
+#[rstest::rstest]
+#[case::a_place_is_chosen_first(desired(), Record::default(), Observed::Nothing, Plan::Assign)]
+#[case::then_the_container_is_made(desired(), recorded(1), there(vec![]), Plan::CreateContainer)]
+#[case::then_started(desired(), seen(), one(RunState::Created), Plan::StartContainer { crash: None })]
+#[case::then_set_up(desired(), seen(), one(RunState::Running), Plan::Configure)]
+#[case::then_it_is_ready(desired(), set_up(), one(RunState::Running), Plan::Settled(Settled::Ready))]
+#[case::or_cloned_into(with_repository(), set_up(), one(RunState::Running), Plan::StartClone)]
+#[case::the_clone_is_watched(with_repository(), cloning(), one(RunState::Running), Plan::WatchClone)]
+#[case::and_then_it_is_ready(with_repository(), cloned(), one(RunState::Running), Plan::Settled(Settled::Ready))]
+#[case::a_lost_container_gets_a_new_name(desired(), set_up(), there(vec![]), Plan::NextIncarnation)]
+#[case::a_dead_one_is_removed(desired(), seen(), one(RunState::Dead), Plan::RemoveContainer(Incarnation(1)))]
+#[case::an_older_one_is_removed(desired(), recorded(2), one(RunState::Running), Plan::RemoveContainer(Incarnation(1)))]
+#[case::suspending_stops(suspended(), set_up(), one(RunState::Running), Plan::Stop)]
+#[case::stopped_is_suspended(suspended(), set_up(), one(RunState::Exited), Plan::Settled(Settled::Suspended))]
+#[case::never_made_is_suspended_too(suspended(), recorded(1), there(vec![]), Plan::Settled(Settled::Suspended))]
+fn the_next_action(#[case] desired: Desired, #[case] record: Record, #[case] observed: Observed, #[case] expected: Plan) {
+    assert_eq!(planned(&desired, &record, &observed), expected);
+}
+
+#[test]
+fn nothing_is_made_before_the_finalizer() {
+    let mut desired = desired();
+    desired.subject.has_finalizer = false;
+    assert_eq!(planned(&desired, &Record::default(), &Observed::Nothing), Plan::AddFinalizer);
+}
+
+#[test]
+fn a_lost_status_is_searched_for_on_the_backend() {
+    let plan = plan(&desired(), &Record::default(), &Observed::Nothing, Search::Needed, limits(), now());
+    assert_eq!(plan, Plan::Find);
+}
+
+#[test]
+fn a_newer_container_than_written_down_is_adopted() {
+    let newer = Container { incarnation: Incarnation(3), ..container(RunState::Running) };
+    assert_eq!(planned(&desired(), &recorded(2), &there(vec![newer])), Plan::Adopt(Incarnation(3)));
+}
+
+#[test]
+fn a_restart_sets_up_anew() {
+    let rebooted = Container { started_at: Some("2026-01-02T00:00:00Z".into()), ..container(RunState::Running) };
+    assert_eq!(planned(&desired(), &cloned(), &there(vec![rebooted])), Plan::Configure);
+}
+
+#[test]
+fn a_changed_spec_sets_up_anew() {
+    let mut desired = desired();
+    desired.subject.generation = 3;
+    assert_eq!(planned(&desired, &set_up(), &one(RunState::Running)), Plan::Configure);
+}
+
+#[test]
+fn a_clone_job_does_not_outlive_its_boot() {
+    let rebooted = "2026-01-02T00:00:00Z";
+    let container = Container { started_at: Some(rebooted.into()), ..container(RunState::Running) };
+    let record = Record {
+        configured: Some(Configured { started_at: rebooted.into(), generation: 2 }),
+        ..cloning()
+    };
+    assert_eq!(planned(&with_repository(), &record, &there(vec![container])), Plan::StartClone);
+}
+
+#[rstest::rstest]
+#[case::a_boot_that_ran(Some(Phase::Running), true)]
+#[case::one_that_was_stopped_on_request(Some(Phase::Suspended), false)]
+#[case::one_that_is_being_resumed(Some(Phase::Resuming), false)]
+fn a_crash_is_told_from_a_stop(#[case] phase: Option<Phase>, #[case] expected: bool) {
+    let record = Record { phase, ..set_up() };
+    let Plan::StartContainer { crash } = planned(&desired(), &record, &one(RunState::Exited)) else {
+        panic!("the container is not started")
+    };
+    assert_eq!(crash.is_some(), expected);
+}
+
+#[test]
+fn no_address_is_waited_for_and_then_reported() {
+    let without = Container { ip: None, ..container(RunState::Running) };
+    let observed = there(vec![without]);
+    assert!(matches!(planned(&desired(), &seen(), &observed), Plan::Wait { step: Step::ConfiguringNetwork, .. }));
+    let later = now() + SignedDuration::from_secs(60);
+    let plan = plan(&desired(), &seen(), &observed, Search::NotNeeded, limits(), later);
+    assert!(matches!(plan, Plan::Blocked(Step::ConfiguringNetwork, problem) if problem.reason == "IpTimeout"));
+}
+
+#[test]
+fn an_unreachable_backend_blocks_and_makes_nothing() {
+    let down = Observed::Failed(BackendError::new(Reason::Unreachable, "connection refused"));
+    for record in [recorded(1), set_up(), cloned()] {
+        assert!(matches!(
+            planned(&desired(), &record, &down),
+            Plan::Blocked(_, problem) if problem.reason == "BackendUnreachable" && problem.is_transient()
+        ));
+    }
+}
+
+#[test]
+fn a_permanent_failure_stands_until_something_changes() {
+    let standing = |generation| Some(StandingError { generation: Some(generation), retry_nonce: None });
+    let record = Record { standing: standing(2), ..set_up() };
+    assert_eq!(planned(&with_repository(), &record, &one(RunState::Running)), Plan::Stalled);
+    let changed = Record { standing: standing(1), ..set_up() };
+    assert_eq!(planned(&with_repository(), &changed, &one(RunState::Running)), Plan::StartClone);
+    let mut retried = with_repository();
+    retried.subject.retry_nonce = Some("again".into());
+    assert_eq!(planned(&retried, &record, &one(RunState::Running)), Plan::StartClone);
+}
+
+#[test]
+fn provisioning_ends_at_its_deadline() {
+    let record = Record {
+        provision_deadline: Some(now() - SignedDuration::from_secs(1)),
+        last_message: Some("pulling".into()),
+        step: Some(Step::CreatingContainer),
+        ..recorded(1)
+    };
+    let Plan::Blocked(step, problem) = planned(&desired(), &record, &there(vec![])) else { panic!("it goes on") };
+    assert_eq!((step, problem.reason), (Step::CreatingContainer, "ProvisionTimeout"));
+    assert_eq!(problem.message, "not Ready within 10m; it hung in CreatingContainer: pulling");
+    assert!(!problem.is_transient());
+}
+
+fn deleting(seconds_ago: i64, way_out: Option<WayOut>) -> Subject {
+    let since = now() - SignedDuration::from_secs(seconds_ago);
+    Subject { deletion: Some(DeletionRequest { since, retain_volumes: false, way_out }), ..subject() }
+}
+
+fn down() -> Observed {
+    Observed::Failed(BackendError::new(Reason::Unreachable, "down"))
+}
+
+fn gone() -> Observed {
+    Observed::Body(Body::default())
+}
+
+#[rstest::rstest]
+#[case::what_is_there_is_removed(deleting(1, None), one(RunState::Running), "Remove")]
+#[case::then_the_object_goes(deleting(1, None), gone(), "Release")]
+#[case::a_backend_that_is_down_is_waited_for(deleting(1, None), down(), "Wait")]
+#[case::but_not_for_ever(deleting(601, None), down(), "Ledger")]
+#[case::and_not_when_forced(deleting(1, Some(WayOut::Force)), down(), "Ledger")]
+#[case::force_still_removes_what_it_can(deleting(1, Some(WayOut::Force)), one(RunState::Running), "Remove")]
+#[case::an_orphan_is_left_alone(deleting(1, Some(WayOut::Orphan)), one(RunState::Running), "Release")]
+fn the_next_action_of_a_deletion(#[case] subject: Subject, #[case] observed: Observed, #[case] expected: &str) {
+    let plan = plan_deletion(&subject, &set_up(), &observed, None, limits(), now());
+    assert!(format!("{plan:?}").starts_with(expected), "{plan:?}");
+}
+
+#[test]
+fn a_deletion_searches_for_a_body_whose_id_was_lost() {
+    let subject = deleting(1, None);
+    let none = Record::default();
+    let next = |searched: Option<&Result<(), BackendError>>| {
+        plan_deletion(&subject, &none, &Observed::Nothing, searched, limits(), now())
+    };
+    assert_eq!(next(None), DeletionPlan::Find);
+    assert_eq!(next(Some(&Ok(()))), DeletionPlan::Release);
+    let failed = Err(BackendError::new(Reason::Unreachable, "down"));
+    assert!(matches!(next(Some(&failed)), DeletionPlan::Wait(_)));
+}
+
+#[test]
+fn retained_volumes_do_not_keep_the_object() {
+    let mut subject = deleting(1, None);
+    subject.deletion.as_mut().unwrap().retain_volumes = true;
+    let volumes_only = Observed::Body(Body { volumes: vec!["v".into()], ..Default::default() });
+    let plan = plan_deletion(&subject, &set_up(), &volumes_only, None, limits(), now());
+    assert_eq!(plan, DeletionPlan::Release);
+}

@@ -1,0 +1,171 @@
+//! What is said of a Workspace, by situation.
+
+use jiff::Timestamp;
+use kube::runtime::reflector::ObjectRef;
+
+use super::{
+    phase::{Phase, Step},
+    plan::{Observed, Settled},
+    problem::Problem,
+    record::{Record, RecordedBody, ResolvedSpec},
+    status::{Progress, Situation, describe, differs},
+    validate::{Desired, Subject},
+};
+use crate::{
+    api::{Configured, WorkspaceStatus, condition},
+    backend::{Body, Container, Incarnation, Owner, RunState},
+    config::{Bytes, CpuMillis},
+};
+
+const BOOT: &str = "2026-01-01T00:00:00Z";
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn resolved() -> ResolvedSpec {
+    ResolvedSpec { image: "i".into(), user: "dev".into(), cpu: CpuMillis(1000), memory: Bytes(1 << 30), pids: 100 }
+}
+
+fn desired() -> Desired {
+    Desired {
+        subject: Subject {
+            owner: Owner { namespace: "ns".into(), name: "ws".into(), uid: "uid".into() },
+            key: ObjectRef::new("ws").within("ns"),
+            generation: 1,
+            retry_nonce: None,
+            has_finalizer: true,
+            deletion: None,
+        },
+        mode: Default::default(),
+        backend: "docker".into(),
+        pinned_host: None,
+        resolved: resolved(),
+        template: None,
+        repository: None,
+        git: Default::default(),
+        env: Vec::new(),
+        dns_servers: Vec::new(),
+        provision_timeout: std::time::Duration::from_secs(600),
+    }
+}
+
+fn record(phase: Option<Phase>) -> Record {
+    Record {
+        body: Some(RecordedBody {
+            id: "0011223344556677".parse().unwrap(),
+            incarnation: Incarnation::FIRST,
+            backend: "docker".into(),
+            host: "local".into(),
+            resolved: resolved(),
+            template: None,
+        }),
+        configured: Some(Configured { started_at: BOOT.into(), generation: 1 }),
+        phase,
+        ..Default::default()
+    }
+}
+
+fn running() -> Observed {
+    let container = Container {
+        id: "0123456789abcdef".into(),
+        name: "berth-ns.ws-0011223344556677-1".into(),
+        incarnation: Incarnation::FIRST,
+        state: RunState::Running,
+        exit_code: None,
+        out_of_memory: false,
+        ip: Some("10.210.0.2".parse().unwrap()),
+        started_at: Some(BOOT.into()),
+    };
+    Observed::Body(Body { containers: vec![container], network: true, volumes: vec![] })
+}
+
+fn said(before: &WorkspaceStatus, record: &Record, progress: &Progress, now: Timestamp) -> WorkspaceStatus {
+    let desired = desired();
+    let observed = running();
+    let situation =
+        Situation { subject: &desired.subject, desired: Some(&desired), record, observed: &observed, progress, now };
+    describe(before, &situation)
+}
+
+fn failed(retry: bool) -> Progress {
+    let make = if retry { Problem::transient } else { Problem::permanent };
+    let problem = make(condition::CONTAINER_READY, "ImageNotFound", "no such image".to_owned()).hint("look");
+    Progress::Failed { step: Step::CreatingContainer, problem }
+}
+
+fn word(status: &WorkspaceStatus, type_: &str) -> Option<String> {
+    status.conditions.iter().find(|one| one.type_ == type_).map(|one| format!("{} {}", one.status, one.reason))
+}
+
+#[test]
+fn a_ready_workspace() {
+    let status = said(&Default::default(), &record(None), &Progress::Settled(Settled::Ready), at(0));
+    assert_eq!((status.phase.as_deref(), status.step.as_deref()), (Some("Running"), Some("Ready")));
+    assert_eq!((status.step_index, status.total_steps), (Some(6), Some(6)));
+    assert_eq!(word(&status, condition::READY).unwrap(), "True Running");
+    assert_eq!(word(&status, condition::AVAILABLE).unwrap(), "True Usable");
+    assert_eq!((word(&status, condition::RECONCILING), word(&status, condition::STALLED)), (None, None));
+    assert_eq!(status.container.unwrap().id.unwrap(), "0123456789ab");
+}
+
+#[test]
+fn a_suspended_workspace_that_is_meant_to_be_is_ready_but_not_available() {
+    let status = said(&Default::default(), &record(None), &Progress::Settled(Settled::Suspended), at(0));
+    assert_eq!(status.phase.as_deref(), Some("Suspended"));
+    assert_eq!(word(&status, condition::READY).unwrap(), "True Suspended");
+    assert!(status.suspended_at.is_some());
+}
+
+#[rstest::rstest]
+#[case::first_time(None, true, "Provisioning")]
+#[case::after_it_ran(Some(Phase::Running), true, "Degraded")]
+#[case::on_the_way_back(Some(Phase::Suspended), true, "Resuming")]
+#[case::for_good(Some(Phase::Provisioning), false, "Failed")]
+#[case::for_good_after_it_ran(Some(Phase::Running), false, "Degraded")]
+fn the_phase_of_a_failure(#[case] before: Option<Phase>, #[case] retry: bool, #[case] expected: &str) {
+    let status = said(&Default::default(), &record(before), &failed(retry), at(0));
+    assert_eq!(status.phase.as_deref(), Some(expected));
+    let (present, absent) = if retry {
+        (condition::RECONCILING, condition::STALLED)
+    } else {
+        (condition::STALLED, condition::RECONCILING)
+    };
+    assert!(word(&status, present).is_some() && word(&status, absent).is_none());
+}
+
+#[test]
+fn a_failure_says_what_why_and_what_to_do() {
+    let status = said(&Default::default(), &record(None), &failed(true), at(0));
+    let ready = status.conditions.iter().find(|one| one.type_ == condition::READY).unwrap();
+    assert_eq!((ready.reason.as_str(), ready.message.as_str()), ("ImageNotFound", "no such image (look)"));
+    assert_eq!(word(&status, condition::CONTAINER_READY).unwrap(), "False ImageNotFound");
+    let error = status.error.unwrap();
+    assert_eq!((error.step.as_str(), error.retryable), ("CreatingContainer", true));
+}
+
+#[test]
+fn nothing_changes_while_nothing_changes() {
+    let first = said(&Default::default(), &record(Some(Phase::Running)), &failed(true), at(0));
+    let second = said(&first, &record(Some(Phase::Degraded)), &failed(true), at(100));
+    assert!(!differs(&first, &second), "{first:#?} {second:#?}");
+}
+
+#[test]
+fn a_retry_leaves_the_failure_standing() {
+    let first = said(&Default::default(), &record(None), &failed(true), at(0));
+    let retrying = Progress::Retrying { step: Step::CreatingContainer };
+    let second = said(&first, &record(Some(Phase::Provisioning)), &retrying, at(100));
+    assert!(!differs(&first, &second));
+}
+
+#[test]
+fn a_condition_keeps_the_time_of_its_last_change() {
+    let first = said(&Default::default(), &record(None), &Progress::Settled(Settled::Ready), at(0));
+    let second = said(&first, &record(None), &failed(true), at(100));
+    let since = |status: &WorkspaceStatus, type_: &str| {
+        status.conditions.iter().find(|one| one.type_ == type_).unwrap().last_transition_time.0
+    };
+    assert_eq!(since(&second, condition::BACKEND_READY), at(0));
+    assert_eq!(since(&second, condition::READY), at(100));
+}

@@ -1,0 +1,264 @@
+//! The operator's process: from the configuration file to the leader's work, and back out.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, Resource, api::ListParams};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    api::{Template, Workspace},
+    backend::{Backends, InstanceId, SharedBackend, docker::DockerBackend, memory::MemoryBackend, metered::Metered},
+    config::{BackendConfig, Config},
+    controller::{
+        leader::{self, Resources},
+        lease::Election,
+    },
+    health::{self, Readiness},
+    metrics::Metrics,
+};
+
+/// Time between two looks for something that the start waits for.
+const RETRY: Duration = Duration::from_secs(2);
+/// How long `berth backend check` waits for a host.
+const CHECK_TIME: Duration = Duration::from_secs(10);
+/// How long passes under way may take to end after a request to stop.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let config = Arc::new(config);
+    let stop = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(stop.clone())?);
+    let metrics = Arc::new(Metrics::new()?);
+    let (ready, readiness) = watch::channel(Err("starting".to_owned()));
+    let address = health::serve(config.listen, Arc::clone(&metrics), readiness, stop.clone()).await?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, "starting");
+
+    let client = Client::try_default().await.context("no Kubernetes cluster is configured")?;
+    let work = async {
+        wait_for_api(&client, &config, &ready).await;
+        let instance = instance(&client, &config, &ready).await;
+        tracing::info!(%instance, "the marks on the backends carry this instance");
+        let backends = connect(&config, &instance, &metrics)?;
+        let ca_bundles = read_ca_bundles(&config)?;
+        let _ = ready.send(Ok(()));
+        let resources = Resources {
+            client: client.clone(),
+            config: Arc::clone(&config),
+            backends,
+            ca_bundles,
+            metrics: Arc::clone(&metrics),
+            identity: identity(),
+        };
+        lead(resources, &stop).await
+    };
+    tokio::select! {
+        result = work => result,
+        () = async { stop.cancelled().await; tokio::time::sleep(DRAIN + Duration::from_secs(5)).await } => {
+            anyhow::bail!("passes under way did not end in time")
+        }
+    }
+}
+
+/// Stands for the lease, works while it holds, and stands again when it was lost.
+async fn lead(resources: Resources, stop: &CancellationToken) -> anyhow::Result<()> {
+    let config = Arc::clone(&resources.config);
+    // Its own client: its own connections, which the controllers' requests can not fill.
+    let client = Client::try_default().await?;
+    let mut election = Election::new(
+        client,
+        &config.own_namespace(),
+        &config.leader_election.lease_name,
+        &resources.identity,
+        config.leader_election.duration.0,
+        config.leader_election.renew_interval.0,
+    );
+    loop {
+        let held = tokio::select! {
+            held = election.acquire() => held,
+            () = stop.cancelled() => return Ok(()),
+        };
+        tracing::info!(identity = resources.identity, "this replica is the leader");
+        resources.metrics.leads(true);
+        // The lease is renewed until the work has ended, so that nobody takes over while passes
+        // are still under way; and dropping the work ends it at once where the lease is lost.
+        let finished = CancellationToken::new();
+        let mut work = AbortOnDropHandle::new(tokio::spawn(leader::run(resources.clone(), stop.clone())));
+        let keep = election.keep(held, &finished);
+        tokio::pin!(keep);
+        let kept = tokio::select! {
+            biased;
+            lost = &mut keep => lost,
+            _ = &mut work => {
+                finished.cancel();
+                keep.await
+            }
+        };
+        drop(work);
+        resources.metrics.leads(false);
+        match kept {
+            Ok(held) => {
+                election.release(held).await;
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+                anyhow::bail!("the controllers ended by themselves");
+            }
+            Err(error) => tracing::error!(%error, "this replica is no longer the leader; all work was stopped"),
+        }
+    }
+}
+
+/// Waits until the API server serves our kinds.
+async fn wait_for_api(client: &Client, config: &Config, ready: &watch::Sender<Readiness>) {
+    let namespace = config.watch_namespaces.first();
+    loop {
+        let problem = match (probe::<Workspace>(client, namespace).await, probe::<Template>(client, namespace).await) {
+            (Ok(()), Ok(())) => return,
+            (Err(error), _) => missing("workspaces", &error),
+            (_, Err(error)) => missing("templates", &error),
+        };
+        if ready.borrow().as_ref().err() != Some(&problem) {
+            tracing::warn!("{problem}");
+        }
+        let _ = ready.send(Err(problem));
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn probe<K>(client: &Client, namespace: Option<&String>) -> kube::Result<()>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let api: Api<K> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    api.list_metadata(&ListParams::default().limit(1)).await.map(drop)
+}
+
+fn missing(plural: &str, error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.code == 404 => format!(
+            "waiting for the CustomResourceDefinition {plural}.{}: install the chart, or apply what `berth crds` prints",
+            crate::api::GROUP
+        ),
+        kube::Error::Api(status) if status.code == 403 => {
+            format!("waiting for permission: {}", status.message)
+        }
+        error => format!("waiting for the API server: {error}"),
+    }
+}
+
+/// The configured instance, else one that no other cluster or installation has.
+async fn instance(client: &Client, config: &Config, ready: &watch::Sender<Readiness>) -> InstanceId {
+    if let Some(instance) = &config.instance {
+        return InstanceId(instance.clone());
+    }
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    loop {
+        let problem = match namespaces.get("kube-system").await {
+            Ok(Namespace { metadata, .. }) if metadata.uid.is_some() => {
+                let uid = metadata.uid.unwrap_or_default();
+                return InstanceId(format!("{uid}.{}", config.own_namespace()));
+            }
+            Ok(_) => "namespace kube-system has no uid".to_owned(),
+            Err(error) => format!("the uid of namespace kube-system can not be read: {error}"),
+        };
+        tracing::warn!("{problem}");
+        let _ = ready.send(Err(problem));
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+fn connect(config: &Config, instance: &InstanceId, metrics: &Arc<Metrics>) -> anyhow::Result<Backends> {
+    let mut backends = Backends::new();
+    for backend in &config.backends {
+        let connected = connect_one(backend, instance)?;
+        let (metrics, name) = (Arc::clone(metrics), backend.name.clone());
+        let observer = Arc::new(move |call: &'static str, result: &'static str, took: Duration| {
+            metrics.backend_called(&name, call, result, took);
+        });
+        backends.insert(backend.name.clone(), Arc::new(Metered::new(connected, observer)));
+    }
+    Ok(backends)
+}
+
+fn connect_one(backend: &BackendConfig, instance: &InstanceId) -> anyhow::Result<SharedBackend> {
+    match (&backend.docker, &backend.memory) {
+        (Some(docker), _) => DockerBackend::connect(docker, instance.clone())
+            .with_context(|| format!("backend {:?} can not be set up", backend.name)),
+        (None, Some(memory)) => Ok(MemoryBackend::new(memory, instance.clone())),
+        (None, None) => anyhow::bail!("backend {:?} has no kind", backend.name),
+    }
+}
+
+fn read_ca_bundles(config: &Config) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut bundles = BTreeMap::new();
+    for backend in &config.backends {
+        if let Some(file) = backend.docker.as_ref().and_then(|docker| docker.ca_bundle_file.as_ref()) {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("caBundleFile of backend {:?}: {}", backend.name, file.display()))?;
+            bundles.insert(backend.name.clone(), text);
+        }
+    }
+    Ok(bundles)
+}
+
+/// This replica's name: the pod's, with something that tells two runs of it apart.
+fn identity() -> String {
+    let host = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "berth".to_owned());
+    format!("{host}_{}", hex::encode(rand::random::<[u8; 4]>()))
+}
+
+fn cancel_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("asked to stop: finishing what is under way");
+        stop.cancel();
+    })
+}
+
+/// Connects to every host of a backend and prints what was found.
+pub async fn check_backend(config: &Config, name: &str) -> anyhow::Result<()> {
+    let known: Vec<&str> = config.backends.iter().map(|backend| backend.name.as_str()).collect();
+    let backend = config
+        .backend(name)
+        .with_context(|| format!("the configuration has no backend {name:?}, but {}", known.join(", ")))?;
+    let connected = connect_one(backend, &InstanceId("berth-backend-check".to_owned()))?;
+    let mut changes = connected.changes();
+    let deadline = tokio::time::Instant::now() + CHECK_TIME;
+    while connected.hosts().iter().any(|host| host.unreachable.is_some()) {
+        if tokio::time::timeout_at(deadline, changes.recv()).await.is_err() {
+            break;
+        }
+    }
+    let mut unreachable = 0;
+    for host in connected.hosts() {
+        match &host.unreachable {
+            None => println!(
+                "{}: reachable, {} CPUs, {} MiB of memory",
+                host.name,
+                host.cpus,
+                host.memory_bytes >> 20
+            ),
+            Some(reason) => {
+                unreachable += 1;
+                println!("{}: NOT reachable: {reason}", host.name);
+            }
+        }
+    }
+    anyhow::ensure!(unreachable == 0, "{unreachable} host(s) of backend {name:?} can not be used");
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! The Docker backend against the daemon of this machine.
+//!
+//! Each test is an operator instance of its own, and removes what it made. Needed are the daemon
+//! at `/var/run/docker.sock`, the image of [`world::image`], and OpenSSH's `sshd`.
+
+mod endpoints;
+mod guest;
+mod health;
+mod jobs;
+mod lifecycle;
+mod many;
+mod ownership;
+mod proxy;
+mod world;

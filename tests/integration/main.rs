@@ -1,0 +1,3 @@
+//! Tests against real Docker daemons.
+
+mod docker_backend;
