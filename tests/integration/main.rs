@@ -1,3 +1,4 @@
 //! Tests against real Docker daemons.
 
+mod chart;
 mod docker_backend;
