@@ -53,7 +53,7 @@ async fn a_registry_that_wants_a_log_in_gets_the_one_that_fits() {
         let image = registry.image("closed/image:1");
         let (good, bad) = (log_in(&registry, PASSWORD), log_in(&registry, "wrong"));
         let elsewhere = RegistryCredential { registry: "elsewhere.example".into(), ..good.clone() };
-        for refused in [&[][..], &[bad.clone()], &[elsewhere]] {
+        for refused in [&[][..], std::slice::from_ref(&bad), &[elsewhere]] {
             let error = pull(world, &image, refused).await.unwrap_err();
             assert_eq!(error.reason, Reason::ImagePullDenied, "{error}");
             assert!(!error.message.contains("wrong") && !error.message.contains(PASSWORD), "{error}");

@@ -1,0 +1,3 @@
+//! Workspaces from the outside: what a user applies, sees, and finds on the Docker host.
+
+mod life;
