@@ -11,28 +11,26 @@ use berth::config::Config;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::support::{checkout, control_plane};
+
 mod life;
 
 /// The value sets that come with the chart, one file each.
 const VALUE_SETS: [&str; 3] = ["full", "minimal", "socket"];
 const NAMESPACE: &str = "berth-system";
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn chart() -> PathBuf {
-    root().join("charts/berth")
+    checkout().join("charts/berth")
 }
 
 /// A tool of `hack/tools.sh`, made available on first use.
 fn tool(name: &str) -> PathBuf {
     static PROVIDED: OnceLock<()> = OnceLock::new();
     PROVIDED.get_or_init(|| {
-        let status = Command::new(root().join("hack/tools.sh")).args(["helm", "kubectl"]).status().unwrap();
+        let status = Command::new(checkout().join("hack/tools.sh")).args(["helm", "kubectl"]).status().unwrap();
         assert!(status.success(), "hack/tools.sh failed");
     });
-    root().join(".local/bin").join(name)
+    control_plane::tool(name)
 }
 
 fn output_of(command: &mut Command) -> Result<String, String> {
@@ -207,7 +205,7 @@ fn defaults_of_the_chart_and_of_the_sample_are_the_operators_own() {
     let chart = configuration(&render("minimal", &[]).unwrap());
     assert_eq!(format!("{chart:#?}"), format!("{own:#?}"));
 
-    let sample = Config::load(&root().join("config/berth.yaml")).unwrap();
+    let sample = Config::load(&checkout().join("config/berth.yaml")).unwrap();
     let own = load("backends: [{name: docker, docker: {hosts: [{name: local, endpoint: 'unix:///var/run/docker.sock'}]}}]");
     assert_eq!(format!("{sample:#?}"), format!("{own:#?}"));
 }

@@ -1,9 +1,8 @@
 //! Installed, upgraded, uninstalled and installed again on a real control plane.
 
 use std::{
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -15,35 +14,25 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{NAMESPACE, chart, helm, output_of, root, tool};
+use super::{NAMESPACE, chart, helm, output_of, tool};
+use crate::support::control_plane::ControlPlane;
 
 const OPERATOR: &str = "system:serviceaccount:berth-system:berth";
 const WORKSPACE: &str = "apiVersion: berth.dev/v1alpha1\nkind: Workspace\nmetadata: {name: w, namespace: default}\nspec: {}\n";
 
-/// A control plane of its own, gone with this value.
+/// A control plane of its own, since definitions and admission policies are everybody's.
 struct Cluster {
-    process: Child,
+    plane: ControlPlane,
     folder: tempfile::TempDir,
 }
 
 impl Cluster {
     fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut process = Command::new(root().join("hack/control-plane.sh"))
-            .arg("run")
-            .arg(folder.path().join("cluster"))
-            .arg("--stop-on-stdin-eof")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        assert_eq!(lines.next().map(Result::unwrap).as_deref(), Some("ready"), "the control plane did not start");
-        Self { process, folder }
+        Self { plane: ControlPlane::start("chart"), folder: tempfile::tempdir().unwrap() }
     }
 
     fn kubeconfig(&self) -> PathBuf {
-        self.folder.path().join("cluster/kubeconfig")
+        self.plane.kubeconfig()
     }
 
     fn helm(&self, arguments: &[&str]) -> Result<String, String> {
@@ -56,9 +45,8 @@ impl Cluster {
     }
 
     fn apply(&self, text: &str) {
-        let file = self.folder.path().join("object.yaml");
-        std::fs::write(&file, text).unwrap();
-        self.kubectl(&["apply", "-f", file.to_str().unwrap()]).unwrap();
+        let output = self.plane.kubectl_with_input(&["apply", "-f", "-"], text);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     fn has(&self, object: &str) -> bool {
@@ -93,13 +81,6 @@ impl Cluster {
             let written = api.patch_status("w", &parameters, &Patch::Apply(&body)).await;
             written.map(drop).map_err(|error| error.to_string())
         })
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        let _ = self.process.wait();
     }
 }
 
