@@ -53,9 +53,11 @@ impl GitServer {
             .spawn()
             .expect("docker does not start");
         let mut line = String::new();
-        let stdout = container.stdout.take().expect("it has an output");
-        BufReader::new(stdout).read_line(&mut line).expect("its output can be read");
+        let mut stdout = BufReader::new(container.stdout.take().expect("it has an output"));
+        stdout.read_line(&mut line).expect("its output can be read");
         assert_eq!(line.trim(), "ready", "the git server did not start");
+        // Its output must be read on, or it ends at its next word.
+        thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
         let inside: IpAddr = docker(&["inspect", "--format", "{{.NetworkSettings.IPAddress}}", &name])[0]
             .parse()
             .expect("the git server has no address");
