@@ -4,6 +4,7 @@
 //! `hack/tools.sh`, `hack/docker.sh up` and `hack/images.sh` make what the tests need; `make test`
 //! calls them.
 
+mod chart;
 mod docker_backend;
 mod support;
 mod workspace;

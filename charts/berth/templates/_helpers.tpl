@@ -74,3 +74,13 @@ app.kubernetes.io/part-of: berth
 {{- $volumes = append $volumes $volume }}
 {{- end }}
 {{- end }}
+
+{{- /* Namespaces whose Templates others may use, as JSON. */ -}}
+{{- define "berth.templateNamespaces" -}}
+{{- $templates := .Values.config.templates | default dict }}
+{{- $namespaces := $templates.sharedNamespaces | default list }}
+{{- with $templates.default }}
+{{- $namespaces = append $namespaces .namespace }}
+{{- end }}
+{{- toJson $namespaces }}
+{{- end }}
