@@ -7,6 +7,7 @@
 // A test that fails is a test that panics, in its helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod api;
 mod chart;
 mod docker_backend;
 mod support;
