@@ -40,7 +40,12 @@ impl Metrics {
         let fast = vec![0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0];
         let slow = vec![0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0];
         let metrics = Self {
-            reconciles: counter(&registry, "berth_reconciles_total", "Passes over objects", &["kind", "result"])?,
+            reconciles: counter(
+                &registry,
+                "berth_reconciles_total",
+                "Passes over objects",
+                &["kind", "result"],
+            )?,
             reconcile_seconds: histogram(
                 &registry,
                 "berth_reconcile_duration_seconds",
@@ -158,7 +163,12 @@ impl Metrics {
     }
 }
 
-fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+fn counter(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntCounterVec> {
     let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)

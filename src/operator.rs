@@ -10,7 +10,9 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     api::{Template, Workspace},
-    backend::{Backends, InstanceId, SharedBackend, docker::DockerBackend, memory::MemoryBackend, metered::Metered},
+    backend::{
+        Backends, InstanceId, SharedBackend, docker::DockerBackend, memory::MemoryBackend, metered::Metered,
+    },
     config::{BackendConfig, Config},
     controller::{
         leader::{self, Resources},
@@ -107,7 +109,9 @@ async fn lead(resources: Resources, stop: &CancellationToken) -> anyhow::Result<
                 }
                 anyhow::bail!("the controllers ended by themselves");
             }
-            Err(error) => tracing::error!(%error, "this replica is no longer the leader; all work was stopped"),
+            Err(error) => {
+                tracing::error!(%error, "this replica is no longer the leader; all work was stopped")
+            }
         }
     }
 }
@@ -116,11 +120,12 @@ async fn lead(resources: Resources, stop: &CancellationToken) -> anyhow::Result<
 async fn wait_for_api(client: &Client, config: &Config, ready: &watch::Sender<Readiness>) {
     let namespace = config.watch_namespaces.first();
     loop {
-        let problem = match (probe::<Workspace>(client, namespace).await, probe::<Template>(client, namespace).await) {
-            (Ok(()), Ok(())) => return,
-            (Err(error), _) => missing("workspaces", &error),
-            (_, Err(error)) => missing("templates", &error),
-        };
+        let problem =
+            match (probe::<Workspace>(client, namespace).await, probe::<Template>(client, namespace).await) {
+                (Ok(()), Ok(())) => return,
+                (Err(error), _) => missing("workspaces", &error),
+                (_, Err(error)) => missing("templates", &error),
+            };
         if ready.borrow().as_ref().err() != Some(&problem) {
             tracing::warn!("{problem}");
         }
@@ -213,7 +218,9 @@ fn read_ca_bundles(config: &Config) -> anyhow::Result<BTreeMap<String, String>> 
 
 /// This replica's name: the pod's, with something that tells two runs of it apart.
 fn identity() -> String {
-    let host = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "berth".to_owned());
+    let host = std::env::var("POD_NAME")
+        .or_else(|_| std::env::var("HOSTNAME"))
+        .unwrap_or_else(|_| "berth".to_owned());
     format!("{host}_{}", hex::encode(rand::random::<[u8; 4]>()))
 }
 

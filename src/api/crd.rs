@@ -30,7 +30,8 @@ fn tidy_schema(value: &mut Value) {
             }
             // kubectl explain keeps every line break; those of the doc comments mean nothing.
             if let Some(Value::String(text)) = map.get_mut("description") {
-                let paragraphs: Vec<String> = text.split("\n\n").map(|part| part.replace('\n', " ")).collect();
+                let paragraphs: Vec<String> =
+                    text.split("\n\n").map(|part| part.replace('\n', " ")).collect();
                 *text = paragraphs.join("\n\n");
             }
             map.values_mut().for_each(tidy_schema);
@@ -44,7 +45,9 @@ fn tidy_schema(value: &mut Value) {
 pub fn files() -> Vec<(String, String)> {
     all()
         .iter()
-        .map(|crd| (format!("{}.yaml", crd.spec.names.plural), serde_yaml::to_string(crd).unwrap_or_default()))
+        .map(|crd| {
+            (format!("{}.yaml", crd.spec.names.plural), serde_yaml::to_string(crd).unwrap_or_default())
+        })
         .collect()
 }
 

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{EnvFromSource, EnvVar, Resources, SecretRef};
 
 /// What Workspaces are made from: an image, its user, and defaults for everything that a
-/// Workspace does not say itself. A Workspace takes what it needs from its Template when its
-/// container is made; later changes of the Template do not touch it.
+/// Workspace does not say itself. Image, user and limits are taken when a Workspace gets its place
+/// on a backend, and later changes of the Template do not touch them; the environment is read
+/// anew each time the container starts.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
     group = "berth.dev",

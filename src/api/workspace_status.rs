@@ -86,13 +86,13 @@ pub struct WorkspaceStatus {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateSnapshot {
-    /// Its name.
+    /// Name of the Template.
     pub name: String,
-    /// Its namespace.
+    /// Namespace of the Template.
     pub namespace: String,
-    /// Its uid.
+    /// Uid of the Template.
     pub uid: String,
-    /// Its generation at that time.
+    /// Generation of the Template at that time.
     pub generation: i64,
 }
 
@@ -163,7 +163,7 @@ pub struct Operation {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GitStatus {
-    /// The branch.
+    /// The branch that was checked out. Absent where no branch is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
     /// The commit, as a full hash. Absent in a repository without commits.

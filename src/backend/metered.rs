@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    Backend, BackendError, Body, BodyRef, Change, ContainerRef, ContainerSpec, Found, Guest, HostState, ImageRequest,
-    OwnedItem, Owner, SharedBackend,
+    Backend, BackendError, Body, BodyRef, Change, ContainerRef, ContainerSpec, Found, Guest, HostState,
+    ImageRequest, OwnedItem, Owner, SharedBackend,
 };
 
 /// Told of every call: its name, `Ok` or the reason of its failure, and how long it took.

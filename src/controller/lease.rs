@@ -112,7 +112,8 @@ impl Election {
             return true;
         }
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
-        let holds = Duration::from_secs(spec.lease_duration_seconds.unwrap_or_default().max(1).unsigned_abs().into());
+        let holds =
+            Duration::from_secs(spec.lease_duration_seconds.unwrap_or_default().max(1).unsigned_abs().into());
         match &self.seen {
             Some((seen, since)) if *seen == version => since.elapsed() >= holds,
             _ => {

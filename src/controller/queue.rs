@@ -11,9 +11,8 @@ use futures::{Stream, StreamExt, TryStreamExt, future};
 use kube::{
     Api, Client, Resource, ResourceExt,
     runtime::{
-        WatchStreamExt,
+        PredicateConfig, WatchStreamExt,
         controller::{self, Action},
-        PredicateConfig,
         reflector::{self, ObjectRef, Store, store::Writer},
         watcher,
     },
@@ -134,7 +133,9 @@ pub async fn workspaces(
         Action::requeue(context.backoff.failed(&uid, "api"))
     };
     let reconcile = |object, context| Box::pin(workspace::reconcile(object, context));
-    controller::applier(reconcile, policy, context, reader, queue, config).for_each(|_| future::ready(())).await;
+    controller::applier(reconcile, policy, context, reader, queue, config)
+        .for_each(|_| future::ready(()))
+        .await;
 }
 
 /// Runs the Template controller over one watch until `stop` is cancelled.
@@ -165,7 +166,9 @@ pub async fn templates(watched: Watched<Template>, context: Arc<Context>, stop: 
     };
     let reconcile = |object, context| Box::pin(template::reconcile(object, context));
     let config = controller::Config::default().concurrency(2);
-    controller::applier(reconcile, policy, context, reader, queue, config).for_each(|_| future::ready(())).await;
+    controller::applier(reconcile, policy, context, reader, queue, config)
+        .for_each(|_| future::ready(()))
+        .await;
 }
 
 /// Workspaces that have no body yet may be waiting for just this Template.
@@ -173,7 +176,8 @@ fn wake_waiting(context: &Context, template: &Template) {
     tracing::debug!(template = template.name_any(), "changed");
     for workspace in context.objects.workspaces() {
         let stuck = workspace.status.as_ref().is_some_and(|status| {
-            status.error.is_some() && (status.id.is_none() || status.step.as_deref() == Some("CreatingContainer"))
+            status.error.is_some()
+                && (status.id.is_none() || status.step.as_deref() == Some("CreatingContainer"))
         });
         if stuck {
             context.backoff.clear(&workspace.uid().unwrap_or_default());
@@ -203,7 +207,11 @@ pub async fn backend_changes(
                 let _ = host_back.try_send(());
             }
             Err(RecvError::Lagged(missed)) => {
-                tracing::warn!(backend = name, missed, "changes of the backend were missed; looking at everything on it");
+                tracing::warn!(
+                    backend = name,
+                    missed,
+                    "changes of the backend were missed; looking at everything on it"
+                );
                 for host in backend.hosts() {
                     host_changed(&context, &name, &host.name);
                 }

@@ -19,7 +19,11 @@ use crate::{
 use super::{backoff::with_jitter, context::Context, ledger::Entry};
 
 /// Sweeps at once, then at the configured interval and whenever a host comes back.
-pub async fn run(context: Arc<Context>, mut host_back: tokio::sync::mpsc::Receiver<()>, stop: CancellationToken) {
+pub async fn run(
+    context: Arc<Context>,
+    mut host_back: tokio::sync::mpsc::Receiver<()>,
+    stop: CancellationToken,
+) {
     let mut sweep = Sweep { context, first_seen: HashMap::new() };
     loop {
         sweep.ledger().await;
@@ -55,7 +59,9 @@ impl Sweep {
                     Ok(()) => tracing::info!(owner = %entry.owner, "removed what a deletion had left behind"),
                     Err(error) => tracing::warn!(%error, "an entry of the ledger could not be struck out"),
                 },
-                Err(error) => tracing::info!(owner = %entry.owner, %error, "an entry of the ledger is still to do"),
+                Err(error) => {
+                    tracing::info!(owner = %entry.owner, %error, "an entry of the ledger is still to do")
+                }
             }
         }
     }
@@ -66,7 +72,10 @@ impl Sweep {
         if let (Some(id), Some(backend), Some(host)) = (id, &entry.backend, &entry.host) {
             let Some(backend) = self.context.backends.get(backend) else {
                 tracing::warn!(backend, owner = %entry.owner, "the ledger names a backend that is no longer configured");
-                return Err(BackendError::new(crate::backend::Reason::Unreachable, "the backend is not configured"));
+                return Err(BackendError::new(
+                    crate::backend::Reason::Unreachable,
+                    "the backend is not configured",
+                ));
             };
             let body = BodyRef { host: host.clone(), id, owner: entry.owner.clone() };
             return backend.remove(&body, true).await;
@@ -131,7 +140,9 @@ impl Sweep {
         }
         let body = BodyRef { host: host.to_owned(), id: item.id, owner };
         match backend.remove(&body, true).await {
-            Ok(()) => tracing::warn!(host, kind = %item.kind, item = item.name, "removed: it belonged to no Workspace"),
+            Ok(()) => {
+                tracing::warn!(host, kind = %item.kind, item = item.name, "removed: it belonged to no Workspace")
+            }
             Err(error) => tracing::warn!(host, item = item.name, %error, "an orphan could not be removed"),
         }
     }
@@ -143,7 +154,10 @@ impl Sweep {
         match api.get_opt(&owner.name).await {
             Ok(None) => false,
             Ok(Some(workspace)) => {
-                tracing::debug!(workspace = workspace.name_any(), "an orphan's name is in use; it is left alone");
+                tracing::debug!(
+                    workspace = workspace.name_any(),
+                    "an orphan's name is in use; it is left alone"
+                );
                 true
             }
             Err(_) => true,

@@ -27,7 +27,8 @@ fn chart() -> PathBuf {
 fn tool(name: &str) -> PathBuf {
     static PROVIDED: OnceLock<()> = OnceLock::new();
     PROVIDED.get_or_init(|| {
-        let status = Command::new(checkout().join("hack/tools.sh")).args(["helm", "kubectl"]).status().unwrap();
+        let status =
+            Command::new(checkout().join("hack/tools.sh")).args(["helm", "kubectl"]).status().unwrap();
         assert!(status.success(), "hack/tools.sh failed");
     });
     control_plane::tool(name)
@@ -59,7 +60,8 @@ fn render(values: &str, changes: &[&str]) -> Result<Vec<Value>, String> {
         command.args([if change.ends_with("[]") { "--set-json" } else { "--set" }, change]);
     }
     let text = output_of(&mut command)?;
-    let objects = serde_yaml::Deserializer::from_str(&text).map(|document| Value::deserialize(document).unwrap());
+    let objects =
+        serde_yaml::Deserializer::from_str(&text).map(|document| Value::deserialize(document).unwrap());
     Ok(objects.filter(|object| !object.is_null()).collect())
 }
 
@@ -153,7 +155,9 @@ fn where_namespaces_are_named_no_right_on_workspaces_goes_beyond_them() {
     let objects = render("full", &["rbac.secretAccess=Namespaces"]).unwrap();
     assert_eq!(of_kind(&objects, &["ClusterRoleBinding"]).map(name).collect::<Vec<_>>(), Vec::<&str>::new());
     let bound: Vec<_> = of_kind(&objects, &["RoleBinding"])
-        .map(|binding| (binding["metadata"]["namespace"].as_str().unwrap(), binding["roleRef"]["name"].as_str().unwrap()))
+        .map(|binding| {
+            (binding["metadata"]["namespace"].as_str().unwrap(), binding["roleRef"]["name"].as_str().unwrap())
+        })
         .collect();
     assert_eq!(
         bound,
@@ -206,7 +210,9 @@ fn defaults_of_the_chart_and_of_the_sample_are_the_operators_own() {
     assert_eq!(format!("{chart:#?}"), format!("{own:#?}"));
 
     let sample = Config::load(&checkout().join("config/berth.yaml")).unwrap();
-    let own = load("backends: [{name: docker, docker: {hosts: [{name: local, endpoint: 'unix:///var/run/docker.sock'}]}}]");
+    let own = load(
+        "backends: [{name: docker, docker: {hosts: [{name: local, endpoint: 'unix:///var/run/docker.sock'}]}}]",
+    );
     assert_eq!(format!("{sample:#?}"), format!("{own:#?}"));
 }
 
@@ -221,7 +227,8 @@ fn the_process_is_confined() {
         assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
         assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
         assert_eq!(container["securityContext"]["capabilities"]["drop"][0], "ALL");
-        let sockets = pod["volumes"].as_array().unwrap().iter().filter(|volume| !volume["hostPath"].is_null());
+        let sockets =
+            pod["volumes"].as_array().unwrap().iter().filter(|volume| !volume["hostPath"].is_null());
         assert_eq!(sockets.count(), usize::from(values == "socket"), "{values}");
     }
 }
@@ -249,7 +256,10 @@ fn the_port_follows_the_configuration() {
 #[case("config.backends[0].tenantsMaySet[0]=host", "value must be 'docker.host'")]
 #[case("config.backends[0].memory.seed=1", "'oneOf' failed, subschemas 0, 1 matched")]
 #[case("config.backends=[]", "config.backends is empty: name at least one Docker host")]
-#[case("config.defaultBackend=other", "config.defaultBackend: \"other\" is not the name of a backend; there is docker")]
+#[case(
+    "config.defaultBackend=other",
+    "config.defaultBackend: \"other\" is not the name of a backend; there is docker"
+)]
 #[case("rbac.secretAccess=All", "value must be one of 'Namespaces', 'Cluster'")]
 #[case("rbac.secretAccess=Cluster", "at '/rbac/secretNamespaces': maxItems: got 1, want 0")]
 fn bad_values_are_refused_in_words_that_help(#[case] change: &str, #[case] words: &str) {
@@ -263,6 +273,7 @@ fn helm_finds_nothing_to_complain_of() {
     output_of(helm(home.path()).args(["lint", "--strict"]).arg(chart())).unwrap();
     for values in VALUE_SETS {
         let file = chart().join(format!("ci/{values}-values.yaml"));
-        output_of(helm(home.path()).args(["lint", "--strict"]).arg(chart()).arg("--values").arg(file)).unwrap();
+        output_of(helm(home.path()).args(["lint", "--strict"]).arg(chart()).arg("--values").arg(file))
+            .unwrap();
     }
 }

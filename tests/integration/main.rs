@@ -4,6 +4,10 @@
 //! `hack/tools.sh`, `hack/docker.sh up` and `hack/images.sh` make what the tests need; `make test`
 //! calls them.
 
+// A test that fails is a test that panics, in its helpers too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod api;
 mod chart;
 mod docker_backend;
 mod support;

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use crate::backend::{
-    BackendError, ContainerRef, ExecOutput, ExecRequest, Guest, InstanceId, JobRequest, JobState, guest::FileRequest,
+    BackendError, ContainerRef, ExecOutput, ExecRequest, Guest, InstanceId, JobRequest, JobState,
+    guest::FileRequest,
 };
 
 use super::{faults::Faults, world::MemoryWorld};
@@ -57,7 +58,9 @@ impl Guest for MemoryGuest {
 
     async fn look_at_job(&self, name: &str, _patience: Duration) -> Result<JobState, BackendError> {
         self.pass().await?;
-        let Some(started) = self.world.job_started(&self.container, name) else { return Ok(JobState::Missing) };
+        let Some(started) = self.world.job_started(&self.container, name) else {
+            return Ok(JobState::Missing);
+        };
         if started.elapsed() < self.faults.delay() {
             return Ok(JobState::Running { output: "Receiving objects:  50% (1/2)".to_owned() });
         }

@@ -10,10 +10,7 @@ mod guest;
 mod tests;
 mod world;
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
@@ -23,8 +20,8 @@ pub use world::MemoryWorld;
 use crate::config;
 
 use super::{
-    Backend, BackendError, Body, BodyRef, Change, ContainerRef, ContainerSpec, Found, Guest, HostState, ImageRequest,
-    InstanceId, OwnedItem, Owner, Reason,
+    Backend, BackendError, Body, BodyRef, Change, ContainerRef, ContainerSpec, Found, Guest, HostState,
+    ImageRequest, InstanceId, OwnedItem, Owner, Reason,
 };
 use faults::Faults;
 use guest::MemoryGuest;

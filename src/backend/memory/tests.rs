@@ -116,7 +116,10 @@ async fn jobs_die_with_the_boot_that_they_were_started_in() {
     let container = running(&backend, "a").await;
     let guest = backend.guest(&container).await.unwrap();
     guest.start_job(job("clone-1")).await.unwrap();
-    assert!(matches!(guest.look_at_job("clone-1", Duration::ZERO).await.unwrap(), JobState::Exited { code: 0, .. }));
+    assert!(matches!(
+        guest.look_at_job("clone-1", Duration::ZERO).await.unwrap(),
+        JobState::Exited { code: 0, .. }
+    ));
     backend.stop(&container, Duration::ZERO).await.unwrap();
     assert_eq!(guest.look_at_job("clone-1", Duration::ZERO).await.unwrap_err().reason, Reason::NotRunning);
     backend.start(&container).await.unwrap();

@@ -76,9 +76,11 @@ impl MemoryWorld {
     pub fn items(&self) -> BTreeSet<String> {
         let state = self.lock();
         let mut items = BTreeSet::new();
-        for (host, id, body) in state.hosts.iter().flat_map(|(name, host)| {
-            host.bodies.iter().map(move |(id, body)| (name, id, body))
-        }) {
+        for (host, id, body) in state
+            .hosts
+            .iter()
+            .flat_map(|(name, host)| host.bodies.iter().map(move |(id, body)| (name, id, body)))
+        {
             for item in body.items(*id) {
                 items.insert(format!("{host} {} {}", item.kind, item.name));
             }
@@ -169,7 +171,10 @@ impl MemoryWorld {
         state.belongings(instance, body)?;
         let Some(host) = state.hosts.get_mut(&body.host) else { return Ok(()) };
         if host.bodies.len() >= NETWORKS && !host.bodies.contains_key(&body.id) {
-            return Err(BackendError::new(Reason::AddressesExhausted, "no addresses are left for another network"));
+            return Err(BackendError::new(
+                Reason::AddressesExhausted,
+                "no addresses are left for another network",
+            ));
         }
         let belongings = host.bodies.entry(body.id).or_insert_with(|| Belongings {
             instance: instance.clone(),
@@ -224,7 +229,9 @@ impl MemoryWorld {
     ) -> Result<(), BackendError> {
         let mut state = self.lock();
         state.belongings(instance, body)?;
-        if let Some(belongings) = state.hosts.get_mut(&body.host).and_then(|host| host.bodies.get_mut(&body.id)) {
+        if let Some(belongings) =
+            state.hosts.get_mut(&body.host).and_then(|host| host.bodies.get_mut(&body.id))
+        {
             belongings.containers.remove(&incarnation.0);
         }
         Ok(())
@@ -252,7 +259,11 @@ impl MemoryWorld {
         Ok(())
     }
 
-    pub(super) fn check_running(&self, instance: &InstanceId, container: &ContainerRef) -> Result<(), BackendError> {
+    pub(super) fn check_running(
+        &self,
+        instance: &InstanceId,
+        container: &ContainerRef,
+    ) -> Result<(), BackendError> {
         match self.lock().made(instance, container)?.state {
             RunState::Running => Ok(()),
             _ => Err(BackendError::new(Reason::NotRunning, "the container is not running")),
@@ -261,7 +272,10 @@ impl MemoryWorld {
 
     pub(super) fn start_job(&self, container: &ContainerRef, name: &str) {
         let mut state = self.lock();
-        let body = state.hosts.get_mut(&container.body.host).and_then(|host| host.bodies.get_mut(&container.body.id));
+        let body = state
+            .hosts
+            .get_mut(&container.body.host)
+            .and_then(|host| host.bodies.get_mut(&container.body.id));
         if let Some(made) = body.and_then(|body| body.containers.get_mut(&container.incarnation.0)) {
             made.jobs.entry(name.to_owned()).or_insert_with(Instant::now);
         }
@@ -285,7 +299,10 @@ impl State {
             return Ok(None);
         };
         if found.instance != *instance {
-            return Err(BackendError::new(Reason::Conflict, format!("{} belongs to another instance", body.id)));
+            return Err(BackendError::new(
+                Reason::Conflict,
+                format!("{} belongs to another instance", body.id),
+            ));
         }
         if ContainerName::owner_part(&found.owner) != ContainerName::owner_part(&body.owner) {
             return Err(BackendError::new(

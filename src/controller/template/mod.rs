@@ -78,7 +78,8 @@ fn describe(
         }
         None if template.spec.default && !is_default => {
             let other = default.map(ResourceExt::name_any).unwrap_or_default();
-            let message = format!("Template {other:?} is older and marked too: it is this namespace's default");
+            let message =
+                format!("Template {other:?} is older and marked too: it is this namespace's default");
             list.set(condition::READY, true, "DefaultConflict", &message);
             TemplatePhase::Ready
         }
@@ -97,7 +98,8 @@ fn describe(
 
 fn problem(template: &Template, config: &Config) -> Option<(&'static str, String)> {
     let namespace = template.namespace().unwrap_or_default();
-    let name = template.spec.backend.as_ref().map(|backend| backend.name.as_str()).or(config.default_backend())?;
+    let name =
+        template.spec.backend.as_ref().map(|backend| backend.name.as_str()).or(config.default_backend())?;
     match config.backend(name) {
         None => Some((
             "BackendNotFound",
@@ -135,7 +137,13 @@ mod tests {
     #[case::not_for_this_namespace(Some("b"), "Failed", "BackendForbidden")]
     fn what_is_said_of_a_template(#[case] backend: Option<&str>, #[case] phase: &str, #[case] reason: &str) {
         let template = template("t", backend, false);
-        let status = describe(&TemplateStatus::default(), &template, Some(&template), &config(), Timestamp::UNIX_EPOCH);
+        let status = describe(
+            &TemplateStatus::default(),
+            &template,
+            Some(&template),
+            &config(),
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!((status.phase.as_deref(), status.conditions[0].reason.as_str()), (Some(phase), reason));
         assert_eq!(status.default, Some(true));
     }
@@ -143,7 +151,8 @@ mod tests {
     #[test]
     fn a_second_default_is_told_so() {
         let (first, second) = (template("first", None, true), template("second", None, true));
-        let status = describe(&TemplateStatus::default(), &second, Some(&first), &config(), Timestamp::UNIX_EPOCH);
+        let status =
+            describe(&TemplateStatus::default(), &second, Some(&first), &config(), Timestamp::UNIX_EPOCH);
         assert_eq!((status.default, status.conditions[0].reason.as_str()), (Some(false), "DefaultConflict"));
     }
 }

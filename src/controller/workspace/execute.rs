@@ -170,7 +170,8 @@ impl Pass<'_> {
             }
             several => {
                 let ids: Vec<String> = several.iter().map(|(_, one)| one.body.id.to_string()).collect();
-                let message = format!("several bodies on the backends claim this workspace: {}", ids.join(", "));
+                let message =
+                    format!("several bodies on the backends claim this workspace: {}", ids.join(", "));
                 let problem = Problem::permanent(condition::CONTAINER_READY, "AmbiguousOwner", message)
                     .hint("remove all but one of them by hand");
                 return Err(Stop::Problem(Step::Initializing, problem));
@@ -214,11 +215,13 @@ impl Pass<'_> {
             return Ok(());
         }
         let message = format!("namespace {namespace:?} has {used} workspaces, and {limit} are allowed");
-        Err(Problem::transient(condition::ACCEPTED, "QuotaExceeded", message).hint("delete one that is no longer needed"))
+        Err(Problem::transient(condition::ACCEPTED, "QuotaExceeded", message)
+            .hint("delete one that is no longer needed"))
     }
 
     fn choose_host(&self, desired: &Desired) -> Result<String, Problem> {
-        let unreachable = |message: String| Problem::transient(condition::BACKEND_READY, "BackendUnreachable", message);
+        let unreachable =
+            |message: String| Problem::transient(condition::BACKEND_READY, "BackendUnreachable", message);
         let backend = self
             .context
             .backends
@@ -229,7 +232,8 @@ impl Pass<'_> {
         let others = self.context.objects.workspaces();
         for resolved in others.iter().filter_map(|other| other.status.as_ref()?.resolved.as_ref()) {
             if resolved.backend == desired.backend
-                && let (Some(host), Ok(memory)) = (&resolved.host, resolved.memory.parse::<crate::config::Bytes>())
+                && let (Some(host), Ok(memory)) =
+                    (&resolved.host, resolved.memory.parse::<crate::config::Bytes>())
             {
                 *committed.entry(host).or_default() += memory.0;
             }
@@ -276,7 +280,8 @@ impl Pass<'_> {
             if let Some(flow) = self.wait_for(TaskKind::PrepareImage, step, prepare).await? {
                 return Ok(flow);
             }
-        } else if let Some(flow) = self.wait_for(TaskKind::PrepareImage, step, |_| async { Ok(None) }).await? {
+        } else if let Some(flow) = self.wait_for(TaskKind::PrepareImage, step, |_| async { Ok(None) }).await?
+        {
             return Ok(flow);
         }
         let spec = ContainerSpec {
@@ -317,7 +322,9 @@ impl Pass<'_> {
             TaskState::Running(message) => {
                 let progress = match kind {
                     TaskKind::Stop => Progress::Stopping,
-                    _ => Progress::Doing { step, message: Some(message).filter(|message| !message.is_empty()) },
+                    _ => {
+                        Progress::Doing { step, message: Some(message).filter(|message| !message.is_empty()) }
+                    }
                 };
                 Ok(Some(Flow::Wait { progress, look_again: PROGRESS_INTERVAL }))
             }
@@ -362,7 +369,8 @@ impl Pass<'_> {
         provision::configure(guest.as_ref(), &setup)
             .await
             .map_err(|error| Stop::Problem(step, Problem::provision(condition::ENVIRONMENT_READY, error)))?;
-        self.record.configured = Some(Configured { started_at: boot, generation: desired.subject.generation });
+        self.record.configured =
+            Some(Configured { started_at: boot, generation: desired.subject.generation });
         Ok(Flow::Continue)
     }
 
@@ -371,10 +379,8 @@ impl Pass<'_> {
         let Some(repository) = desired.repository.clone() else { return Ok(Flow::Continue) };
         let Some(body) = &self.record.body else { return Ok(Flow::Continue) };
         let mut references = References::new(self.context.client.clone());
-        let credential = references
-            .git_credential(&self.subject.owner.namespace, &repository)
-            .await
-            .map_err(at(step))?;
+        let credential =
+            references.git_credential(&self.subject.owner.namespace, &repository).await.map_err(at(step))?;
         let request = CloneRequest {
             url: repository.url,
             branch: repository.branch,
@@ -485,7 +491,11 @@ fn crashed(crash: &Crash) -> Problem {
 
 /// The host for a new body: the pinned one, else the reachable one with the most memory that no
 /// workspace has been promised.
-fn place(hosts: &[HostState], pinned: Option<&str>, committed: &BTreeMap<&str, u64>) -> Result<String, String> {
+fn place(
+    hosts: &[HostState],
+    pinned: Option<&str>,
+    committed: &BTreeMap<&str, u64>,
+) -> Result<String, String> {
     let candidates = hosts.iter().filter(|host| pinned.is_none_or(|name| host.name == name));
     let free = |host: &&HostState| {
         let promised = committed.get(host.name.as_str()).copied().unwrap_or_default();

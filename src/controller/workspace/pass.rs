@@ -185,7 +185,9 @@ impl<'a> Pass<'a> {
         let doing = |step| {
             let retrying = self.object.status.as_ref().and_then(|status| status.error.as_ref());
             match retrying {
-                Some(error) if error.retryable && error.step == step_word(step) => Progress::Retrying { step },
+                Some(error) if error.retryable && error.step == step_word(step) => {
+                    Progress::Retrying { step }
+                }
                 _ => Progress::Doing { step, message: None },
             }
         };
@@ -207,7 +209,11 @@ impl<'a> Pass<'a> {
 
     /// Writes the status that goes with this progress, if it differs from the present one, and
     /// publishes what changed for people.
-    pub(super) async fn say(&mut self, desired: Option<&Desired>, progress: &Progress) -> Result<(), kube::Error> {
+    pub(super) async fn say(
+        &mut self,
+        desired: Option<&Desired>,
+        progress: &Progress,
+    ) -> Result<(), kube::Error> {
         self.keep_deadline(desired, progress);
         let before = self.status();
         let situation = Situation {
@@ -233,7 +239,9 @@ impl<'a> Pass<'a> {
             Some(Phase::Running | Phase::Degraded | Phase::Suspending | Phase::Suspended | Phase::Resuming)
         );
         self.record.provision_deadline = match progress {
-            Progress::Doing { .. } | Progress::Retrying { .. } if provisioning && self.record.body.is_some() => {
+            Progress::Doing { .. } | Progress::Retrying { .. }
+                if provisioning && self.record.body.is_some() =>
+            {
                 let timeout = desired.map(|desired| desired.provision_timeout).unwrap_or_default();
                 self.record.provision_deadline.or_else(|| Timestamp::now().checked_add(timeout).ok())
             }

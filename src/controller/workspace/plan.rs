@@ -175,7 +175,13 @@ fn suspend(container: &Container) -> Plan {
     }
 }
 
-fn bring_up(desired: &Desired, record: &Record, container: &Container, limits: Limits, now: Timestamp) -> Plan {
+fn bring_up(
+    desired: &Desired,
+    record: &Record,
+    container: &Container,
+    limits: Limits,
+    now: Timestamp,
+) -> Plan {
     match container.state {
         RunState::Created => Plan::StartContainer { crash: None },
         RunState::Exited => Plan::StartContainer { crash: crash(record, container) },
@@ -227,7 +233,8 @@ pub fn clone_job_on<'a>(handle: &'a str, boot: &str) -> Option<&'a str> {
 
 fn await_address(container: &Container, limits: Limits, now: Timestamp) -> Plan {
     let started = container.started_at.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
-    let waited = started.and_then(|started| Duration::try_from(now.duration_since(started)).ok()).unwrap_or_default();
+    let waited =
+        started.and_then(|started| Duration::try_from(now.duration_since(started)).ok()).unwrap_or_default();
     if waited < limits.ip {
         return wait(Step::ConfiguringNetwork, "waiting for the container's address");
     }
@@ -268,8 +275,9 @@ fn provision_timeout(desired: &Desired, record: &Record) -> Problem {
         Some(last) => format!("not Ready within {limit}; it hung in {step}: {last}"),
         None => format!("not Ready within {limit}; it hung in {step}"),
     };
-    Problem::permanent(condition::READY, "ProvisionTimeout", message)
-        .hint("change the annotation berth.dev/retry-nonce to try again, or raise provisionTimeout in the Template")
+    Problem::permanent(condition::READY, "ProvisionTimeout", message).hint(
+        "change the annotation berth.dev/retry-nonce to try again, or raise provisionTimeout in the Template",
+    )
 }
 
 fn unresolved() -> Problem {

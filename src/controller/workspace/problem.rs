@@ -96,14 +96,22 @@ impl From<BackendError> for Problem {
                 Retry::OnChange,
                 "something else uses this name or id on the host; nothing was touched",
             ),
-            R::Unsupported => {
-                (condition::CONTAINER_READY, Retry::OnChange, "see the host's requirements in the documentation")
-            }
+            R::Unsupported => (
+                condition::CONTAINER_READY,
+                Retry::OnChange,
+                "see the host's requirements in the documentation",
+            ),
             R::NotFound | R::NotRunning | R::Failed => {
                 (condition::CONTAINER_READY, Retry::Backoff, "the operator looks again and goes on by itself")
             }
         };
-        Self { reason: error.reason.as_str(), message: error.message, hint: Some(hint.to_owned()), condition, retry }
+        Self {
+            reason: error.reason.as_str(),
+            message: error.message,
+            hint: Some(hint.to_owned()),
+            condition,
+            retry,
+        }
     }
 }
 

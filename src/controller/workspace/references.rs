@@ -44,7 +44,9 @@ impl References {
                 let prefix = source.prefix.as_deref().unwrap_or_default();
                 if let Some(reference) = &source.secret_ref {
                     let found = self.secret(&layer.namespace, &reference.name).await?;
-                    for (key, value) in keys(found, reference.optional, "Secret", &layer.namespace, &reference.name)? {
+                    for (key, value) in
+                        keys(found, reference.optional, "Secret", &layer.namespace, &reference.name)?
+                    {
                         let name = format!("{prefix}{key}");
                         check_name(&name, "Secret", &layer.namespace, &reference.name)?;
                         public.remove(&name);
@@ -175,7 +177,8 @@ impl References {
     }
 
     async fn secret_key(&mut self, namespace: &str, name: &str, key: &str) -> Result<SecretString, Problem> {
-        let secret = self.secret(namespace, name).await?.ok_or_else(|| missing("Secret", namespace, name, None))?;
+        let secret =
+            self.secret(namespace, name).await?.ok_or_else(|| missing("Secret", namespace, name, None))?;
         let value = secret
             .data
             .and_then(|mut data| data.remove(key))
@@ -200,7 +203,8 @@ impl References {
             return Ok(known.clone());
         }
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let found = api.get_opt(name).await.map_err(|error| unreadable("ConfigMap", namespace, name, &error))?;
+        let found =
+            api.get_opt(name).await.map_err(|error| unreadable("ConfigMap", namespace, name, &error))?;
         self.config_maps.insert(slot, found.clone());
         Ok(found)
     }
@@ -254,7 +258,8 @@ fn utf8(value: ByteString, namespace: &str, name: &str, key: &str) -> Result<Str
     })
 }
 
-const MISSING: [&str; 4] = ["SecretNotFound", "SecretKeyNotFound", "ConfigMapNotFound", "ConfigMapKeyNotFound"];
+const MISSING: [&str; 4] =
+    ["SecretNotFound", "SecretKeyNotFound", "ConfigMapNotFound", "ConfigMapKeyNotFound"];
 
 fn is_missing(problem: &Problem) -> bool {
     MISSING.contains(&problem.reason)

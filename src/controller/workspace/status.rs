@@ -265,19 +265,31 @@ fn inner_conditions(list: &mut ConditionList<'_>, situation: &Situation<'_>, ste
     match (running, suspended) {
         (true, _) => list.set(condition::CONTAINER_READY, true, "Running", ""),
         (false, true) => list.set(condition::CONTAINER_READY, true, "Stopped", ""),
-        (false, false) => list.set(condition::CONTAINER_READY, false, step.as_str(), &format!("the container is {state}")),
+        (false, false) => {
+            list.set(condition::CONTAINER_READY, false, step.as_str(), &format!("the container is {state}"))
+        }
     }
     if running {
         let ip = container.and_then(|container| container.ip);
         match ip {
             Some(_) => list.set(condition::NETWORK_READY, true, "AddressAssigned", ""),
-            None => list.set(condition::NETWORK_READY, false, "WaitingForAddress", "the container has no address yet"),
+            None => list.set(
+                condition::NETWORK_READY,
+                false,
+                "WaitingForAddress",
+                "the container has no address yet",
+            ),
         }
         let set_up = is_set_up(record, container);
         if set_up {
             list.set(condition::ENVIRONMENT_READY, true, "Configured", "");
         } else {
-            list.set(condition::ENVIRONMENT_READY, false, "NotConfigured", "user and environment are yet to be set up");
+            list.set(
+                condition::ENVIRONMENT_READY,
+                false,
+                "NotConfigured",
+                "user and environment are yet to be set up",
+            );
         }
     }
     if desired.is_some_and(|desired| desired.repository.is_some()) {
@@ -303,7 +315,9 @@ fn summary(list: &mut ConditionList<'_>, situation: &Situation<'_>, step: Step) 
         && (record.git.is_some() || desired.is_some_and(|desired| desired.repository.is_none()));
     let (reason, message) = match progress {
         Progress::Settled(Settled::Ready) => ("Running", String::new()),
-        Progress::Settled(Settled::Suspended) => ("Suspended", "stopped on request; its files are kept".to_owned()),
+        Progress::Settled(Settled::Suspended) => {
+            ("Suspended", "stopped on request; its files are kept".to_owned())
+        }
         Progress::Stopping => ("Suspending", "the container is being stopped".to_owned()),
         Progress::Doing { .. } | Progress::Retrying { .. } => (step.as_str(), step_text(step).to_owned()),
         Progress::Failed { problem, .. } => (problem.reason, problem.text()),

@@ -24,7 +24,13 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn resolved() -> ResolvedSpec {
-    ResolvedSpec { image: "i".into(), user: "dev".into(), cpu: CpuMillis(1000), memory: Bytes(1 << 30), pids: 100 }
+    ResolvedSpec {
+        image: "i".into(),
+        user: "dev".into(),
+        cpu: CpuMillis(1000),
+        memory: Bytes(1 << 30),
+        pids: 100,
+    }
 }
 
 fn desired() -> Desired {
@@ -83,8 +89,14 @@ fn running() -> Observed {
 fn said(before: &WorkspaceStatus, record: &Record, progress: &Progress, now: Timestamp) -> WorkspaceStatus {
     let desired = desired();
     let observed = running();
-    let situation =
-        Situation { subject: &desired.subject, desired: Some(&desired), record, observed: &observed, progress, now };
+    let situation = Situation {
+        subject: &desired.subject,
+        desired: Some(&desired),
+        record,
+        observed: &observed,
+        progress,
+        now,
+    };
     describe(before, &situation)
 }
 
@@ -95,7 +107,11 @@ fn failed(retry: bool) -> Progress {
 }
 
 fn word(status: &WorkspaceStatus, type_: &str) -> Option<String> {
-    status.conditions.iter().find(|one| one.type_ == type_).map(|one| format!("{} {}", one.status, one.reason))
+    status
+        .conditions
+        .iter()
+        .find(|one| one.type_ == type_)
+        .map(|one| format!("{} {}", one.status, one.reason))
 }
 
 #[test]

@@ -49,7 +49,10 @@ pub fn choose(
         Some(default) => templates.get(&default.namespace, &default.name).ok_or_else(|| {
             missing(
                 "TemplateNotFound",
-                format!("the configured default Template {}/{} does not exist", default.namespace, default.name),
+                format!(
+                    "the configured default Template {}/{} does not exist",
+                    default.namespace, default.name
+                ),
             )
         }),
         None => Err(missing(
@@ -112,7 +115,8 @@ mod tests {
     #[case::the_oldest_where_none_is_marked(&[("b", 1, false), ("a", 2, false)], "b")]
     #[case::the_first_by_name_of_the_same_age(&[("b", 1, false), ("a", 1, false)], "a")]
     fn the_default_of_a_namespace(#[case] list: &[(&str, i64, bool)], #[case] expected: &str) {
-        let all = list.iter().map(|(name, created, default)| template("ns", name, *created, *default)).collect();
+        let all =
+            list.iter().map(|(name, created, default)| template("ns", name, *created, *default)).collect();
         let chosen = choose("ns", None, &config(""), &Fixed(all)).unwrap();
         assert_eq!(chosen.name_any(), expected);
     }

@@ -7,7 +7,8 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use crate::{
     api::{
-        self, EnvFromSource, EnvVar, OperatingMode, Repository, Resources, SecretKeyRef, Template, TemplateSnapshot, Workspace, condition,
+        self, EnvFromSource, EnvVar, OperatingMode, Repository, Resources, SecretKeyRef, Template,
+        TemplateSnapshot, Workspace, condition,
     },
     backend::{Owner, Pull},
     config::{BackendConfig, Bytes, Config, CpuMillis, GoDuration, TenantField},
@@ -253,17 +254,19 @@ fn desired_template(template: &Template) -> DesiredTemplate {
 /// A Template that others use may not hand out its namespace's Secrets.
 fn check_sharing(template: &Arc<Template>, namespace: &str) -> Result<(), Problem> {
     let home = template.namespace().unwrap_or_default();
-    let refers_to_secrets = template.spec.env_from.iter().any(|source| source.secret_ref.is_some())
-        || template
-            .spec
-            .env
-            .iter()
-            .any(|variable| variable.value_from.as_ref().is_some_and(|from| from.secret_key_ref.is_some()));
+    let refers_to_secrets =
+        template.spec.env_from.iter().any(|source| source.secret_ref.is_some())
+            || template.spec.env.iter().any(|variable| {
+                variable.value_from.as_ref().is_some_and(|from| from.secret_key_ref.is_some())
+            });
     if home != namespace && refers_to_secrets {
         return Err(Problem::permanent(
             condition::TEMPLATE_RESOLVED,
             "TemplateForbidden",
-            format!("Template {home}/{} refers to Secrets in its environment, so only Workspaces of its own namespace may use it", template.name_any()),
+            format!(
+                "Template {home}/{} refers to Secrets in its environment, so only Workspaces of its own namespace may use it",
+                template.name_any()
+            ),
         ));
     }
     Ok(())
@@ -276,7 +279,8 @@ fn choose_backend<'a>(
     config: &'a Config,
 ) -> Result<&'a BackendConfig, Problem> {
     let named = workspace.spec.backend.as_ref().and_then(|backend| backend.name.as_deref());
-    let of_template = template.and_then(|template| template.spec.backend.as_ref()).map(|backend| backend.name.as_str());
+    let of_template =
+        template.and_then(|template| template.spec.backend.as_ref()).map(|backend| backend.name.as_str());
     let pinned = record.body.as_ref().map(|body| body.backend.as_str());
     let name = pinned.or(named).or(of_template).or(config.default_backend()).ok_or_else(|| {
         Problem::permanent(
@@ -320,7 +324,11 @@ fn pinned_host(workspace: &Workspace, backend: &BackendConfig) -> Result<Option<
         return Err(Problem::permanent(
             condition::ACCEPTED,
             "HostNotFound",
-            format!("spec.backend.docker.host: backend {:?} has no host {host:?}, but {}", backend.name, backend.host_names().join(", ")),
+            format!(
+                "spec.backend.docker.host: backend {:?} has no host {host:?}, but {}",
+                backend.name,
+                backend.host_names().join(", ")
+            ),
         ));
     }
     Ok(Some(host))
@@ -352,7 +360,9 @@ fn resolve(
         Problem::permanent(
             condition::ACCEPTED,
             "ResourceLimitExceeded",
-            format!("resources.{field}: {value} is more than the {limit} that the operator's configuration allows"),
+            format!(
+                "resources.{field}: {value} is more than the {limit} that the operator's configuration allows"
+            ),
         )
     };
     if cpu > config.limits.cpu {
@@ -377,7 +387,11 @@ fn resolve(
 /// or a command is refused here once more.
 fn desired_repository(repository: Repository, config: &Config) -> Result<DesiredRepository, Problem> {
     let url = RemoteUrl::parse(&repository.url).map_err(|error| {
-        Problem::permanent(condition::ACCEPTED, error.reason.as_str(), format!("spec.repository.url: {}", error.message))
+        Problem::permanent(
+            condition::ACCEPTED,
+            error.reason.as_str(),
+            format!("spec.repository.url: {}", error.message),
+        )
     })?;
     if repository.branch.as_deref().is_some_and(|branch| branch.starts_with('-')) {
         return Err(Problem::permanent(

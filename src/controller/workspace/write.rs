@@ -1,6 +1,9 @@
 //! Writing to the API server: the status, our finalizer, and events about what changed.
 
-use std::{sync::{Arc, PoisonError}, time::Instant};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Instant,
+};
 
 use kube::{
     Api, ResourceExt,
@@ -43,7 +46,8 @@ impl Pass<'_> {
             "status": after,
         });
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let written = self.api().patch_status(&self.object.name_any(), &parameters, &Patch::Apply(&body)).await?;
+        let written =
+            self.api().patch_status(&self.object.name_any(), &parameters, &Patch::Apply(&body)).await?;
         self.took(written);
         self.time_step(&after);
         if let Some(notice) = notice(before, &after) {

@@ -18,7 +18,8 @@ use super::{NAMESPACE, chart, helm, output_of, tool};
 use crate::support::control_plane::ControlPlane;
 
 const OPERATOR: &str = "system:serviceaccount:berth-system:berth";
-const WORKSPACE: &str = "apiVersion: berth.dev/v1alpha1\nkind: Workspace\nmetadata: {name: w, namespace: default}\nspec: {}\n";
+const WORKSPACE: &str =
+    "apiVersion: berth.dev/v1alpha1\nkind: Workspace\nmetadata: {name: w, namespace: default}\nspec: {}\n";
 
 /// A control plane of its own, since definitions and admission policies are everybody's.
 struct Cluster {
@@ -37,7 +38,13 @@ impl Cluster {
 
     fn helm(&self, arguments: &[&str]) -> Result<String, String> {
         let mut command = helm(&self.folder.path().join("helm"));
-        output_of(command.arg("--kubeconfig").arg(self.kubeconfig()).args(["--namespace", NAMESPACE]).args(arguments))
+        output_of(
+            command
+                .arg("--kubeconfig")
+                .arg(self.kubeconfig())
+                .args(["--namespace", NAMESPACE])
+                .args(arguments),
+        )
     }
 
     fn kubectl(&self, arguments: &[&str]) -> Result<String, String> {
@@ -62,7 +69,8 @@ impl Cluster {
             Some((resource, "")) => (resource, "--subresource=status"),
             _ => (resource, "--subresource="),
         };
-        let arguments = ["auth", "can-i", verb, resource, subresource, "--namespace", namespace, "--as", OPERATOR];
+        let arguments =
+            ["auth", "can-i", verb, resource, subresource, "--namespace", namespace, "--as", OPERATOR];
         self.kubectl(&arguments).is_ok_and(|answer| answer.trim() == "yes")
     }
 
@@ -141,9 +149,12 @@ fn a_release_comes_changes_goes_and_comes_again() {
     cluster.kubectl(&["patch", "crd", "workspaces.berth.dev", "--type=merge", "--patch", older]).unwrap();
     let forced = ["upgrade", "--force-conflicts"];
     cluster.helm(&[&forced, &release[..], &["--set", "config.log.filter=debug"]].concat()).unwrap();
-    let names = cluster.kubectl(&["get", "crd/workspaces.berth.dev", "-o", "jsonpath={.spec.names.shortNames}"]).unwrap();
+    let names = cluster
+        .kubectl(&["get", "crd/workspaces.berth.dev", "-o", "jsonpath={.spec.names.shortNames}"])
+        .unwrap();
     assert_eq!(names, r#"["ws"]"#);
-    let config = cluster.kubectl(&["get", "configmap/berth-config", "--namespace", NAMESPACE, "-o", "json"]).unwrap();
+    let config =
+        cluster.kubectl(&["get", "configmap/berth-config", "--namespace", NAMESPACE, "-o", "json"]).unwrap();
     let config: Value = serde_json::from_str(&config).unwrap();
     assert!(config["data"]["berth.yaml"].as_str().unwrap().contains("filter: debug"));
 
@@ -156,7 +167,9 @@ fn a_release_comes_changes_goes_and_comes_again() {
     }
     assert!(cluster.kubectl(&["get", "workspace", "w"]).is_ok(), "the Workspaces must be kept");
 
-    cluster.helm(&[&["install"], &release[..]].concat()).expect("the definitions that were kept are taken over");
+    cluster
+        .helm(&[&["install"], &release[..]].concat())
+        .expect("the definitions that were kept are taken over");
     assert!(cluster.has("deployment/berth"));
 }
 

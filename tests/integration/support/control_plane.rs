@@ -11,14 +11,14 @@ use std::{
     sync::OnceLock,
 };
 
+use k8s_openapi::{
+    api::core::v1::Namespace as NamespaceObject,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
-};
-use k8s_openapi::{
-    api::core::v1::Namespace as NamespaceObject,
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 
 use super::{checkout, eventually, word};
@@ -49,7 +49,8 @@ impl ControlPlane {
 
     /// Starts one with additional environment variables for its script.
     pub fn start_with(name: &str, variables: &[(&str, &Path)]) -> Self {
-        let tools = Command::new(checkout().join("hack/tools.sh")).status().expect("hack/tools.sh does not start");
+        let tools =
+            Command::new(checkout().join("hack/tools.sh")).status().expect("hack/tools.sh does not start");
         assert!(tools.success(), "hack/tools.sh failed");
         let folder = std::env::temp_dir().join(format!("berth-{name}-{}-{}", std::process::id(), word()));
         std::fs::create_dir_all(&folder).expect("no temporary folder");
@@ -102,7 +103,12 @@ impl ControlPlane {
             .stderr(Stdio::piped())
             .spawn()
             .expect("kubectl does not start");
-        child.stdin.take().expect("it has an input").write_all(input.as_bytes()).expect("kubectl takes no input");
+        child
+            .stdin
+            .take()
+            .expect("it has an input")
+            .write_all(input.as_bytes())
+            .expect("kubectl takes no input");
         child.wait_with_output().expect("kubectl does not end")
     }
 
@@ -154,7 +160,8 @@ impl Drop for ControlPlane {
 /// A client for a kubeconfig file.
 pub async fn client_of(kubeconfig: &Path) -> Client {
     let config = Kubeconfig::read_from(kubeconfig).expect("the kubeconfig can not be read");
-    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.expect("it is not valid");
+    let config =
+        Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.expect("it is not valid");
     Client::try_from(config).expect("no client can be made")
 }
 

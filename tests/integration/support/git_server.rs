@@ -34,7 +34,9 @@ pub struct GitServer {
 /// The git server of this test binary, started by the first test that asks for it.
 pub async fn git_server() -> &'static GitServer {
     static RUNNING: OnceLock<GitServer> = OnceLock::new();
-    tokio::task::spawn_blocking(|| RUNNING.get_or_init(GitServer::start)).await.expect("the git server does not start")
+    tokio::task::spawn_blocking(|| RUNNING.get_or_init(GitServer::start))
+        .await
+        .expect("the git server does not start")
 }
 
 impl GitServer {
@@ -53,9 +55,11 @@ impl GitServer {
             .spawn()
             .expect("docker does not start");
         let mut line = String::new();
-        let stdout = container.stdout.take().expect("it has an output");
-        BufReader::new(stdout).read_line(&mut line).expect("its output can be read");
+        let mut stdout = BufReader::new(container.stdout.take().expect("it has an output"));
+        stdout.read_line(&mut line).expect("its output can be read");
         assert_eq!(line.trim(), "ready", "the git server did not start");
+        // Its output must be read on, or it ends at its next word.
+        thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
         let inside: IpAddr = docker(&["inspect", "--format", "{{.NetworkSettings.IPAddress}}", &name])[0]
             .parse()
             .expect("the git server has no address");
@@ -103,7 +107,13 @@ impl GitServer {
 
 /// The host's own address on Docker's default bridge: the first of its range unless it was set.
 fn bridge_address() -> IpAddr {
-    let shown = docker(&["network", "inspect", "bridge", "--format", "{{with index .IPAM.Config 0}}{{.Gateway}} {{.Subnet}}{{end}}"]);
+    let shown = docker(&[
+        "network",
+        "inspect",
+        "bridge",
+        "--format",
+        "{{with index .IPAM.Config 0}}{{.Gateway}} {{.Subnet}}{{end}}",
+    ]);
     let (gateway, subnet) = shown[0].split_once(' ').expect("Docker's default bridge has no addresses");
     gateway.parse().unwrap_or_else(|_| {
         let subnet: ipnet::IpNet = subnet.parse().expect("Docker's default bridge has no range");
@@ -140,11 +150,17 @@ fn join(client: TcpStream, server: TcpStream) {
 }
 
 fn make_repositories(folder: &Path) {
-    let (public, private, work) = (folder.join("git/public"), folder.join("git/private"), folder.join("work"));
+    let (public, private, work) =
+        (folder.join("git/public"), folder.join("git/private"), folder.join("work"));
     for path in [&public, &private, &work] {
         fs::create_dir_all(path).expect("no folder");
     }
-    for bare in [public.join("sample.git"), public.join("empty.git"), public.join("with-submodule.git"), private.join("secret.git")] {
+    for bare in [
+        public.join("sample.git"),
+        public.join("empty.git"),
+        public.join("with-submodule.git"),
+        private.join("secret.git"),
+    ] {
         git(folder, &["init", "--quiet", "--bare", "--initial-branch=main", &bare.to_string_lossy()]);
     }
     let sample = work.join("sample");
@@ -209,4 +225,3 @@ fn make_keys(folder: &Path, host: IpAddr) {
     fs::write(folder.join("tls.key"), made.signing_key.serialize_pem()).expect("no key");
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("no permissions");
 }
-

@@ -1,5 +1,8 @@
 //! What the tests stand on: a real control plane, the real operator as a process, real Docker.
 
+// The benchmarks share this, and each of its users needs another part.
+#![allow(dead_code, unused_imports)]
+
 pub mod control_plane;
 pub mod docker;
 pub mod git_server;
@@ -7,7 +10,7 @@ pub mod objects;
 pub mod operator;
 pub mod wait;
 
-pub use control_plane::{control_plane, Namespace};
+pub use control_plane::{Namespace, control_plane};
 pub use docker::Docker;
 pub use git_server::{GitServer, git_server};
 pub use operator::{Operator, Settings};

@@ -26,20 +26,29 @@ pub async fn template(namespace: &Namespace) -> Template {
 pub async fn template_with(namespace: &Namespace, name: &str, spec: Value) -> Template {
     let object = json!({"apiVersion": "berth.dev/v1alpha1", "kind": "Template", "metadata": {"name": name}, "spec": spec});
     let template: Template = serde_json::from_value(object).expect("it is no Template");
-    namespace.api::<Template>().create(&PostParams::default(), &template).await.expect("the Template is refused")
+    namespace
+        .api::<Template>()
+        .create(&PostParams::default(), &template)
+        .await
+        .expect("the Template is refused")
 }
 
 /// Makes a Workspace.
 pub async fn workspace(namespace: &Namespace, name: &str, spec: Value) -> Workspace {
     let object = json!({"apiVersion": "berth.dev/v1alpha1", "kind": "Workspace", "metadata": {"name": name}, "spec": spec});
     let workspace: Workspace = serde_json::from_value(object).expect("it is no Workspace");
-    namespace.api::<Workspace>().create(&PostParams::default(), &workspace).await.expect("the Workspace is refused")
+    namespace
+        .api::<Workspace>()
+        .create(&PostParams::default(), &workspace)
+        .await
+        .expect("the Workspace is refused")
 }
 
 /// Makes a Secret of string values.
 pub async fn secret(namespace: &Namespace, name: &str, data: Value) {
     use k8s_openapi::api::core::v1::Secret;
-    let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
+    let object =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
     let secret: Secret = serde_json::from_value(object).expect("it is no Secret");
     namespace.api::<Secret>().create(&PostParams::default(), &secret).await.expect("the Secret is refused");
 }
@@ -56,7 +65,12 @@ pub async fn delete(namespace: &Namespace, name: &str) {
 }
 
 /// Waits until a Workspace is as the condition says.
-pub async fn until(namespace: &Namespace, name: &str, what: &str, holds: impl Fn(&Workspace) -> bool) -> Workspace {
+pub async fn until(
+    namespace: &Namespace,
+    name: &str,
+    what: &str,
+    holds: impl Fn(&Workspace) -> bool,
+) -> Workspace {
     let api: Api<Workspace> = namespace.api();
     eventually(PATIENCE, &format!("{name} is {what}"), || async {
         let found = api.get(name).await.map_err(|error| Seen(error.to_string()))?;
@@ -69,7 +83,8 @@ pub async fn until(namespace: &Namespace, name: &str, what: &str, holds: impl Fn
 pub async fn ready(namespace: &Namespace, name: &str) -> Workspace {
     until(namespace, name, "Ready", |workspace| {
         let status = workspace.status.clone().unwrap_or_default();
-        status.observed_generation == workspace.metadata.generation && condition(workspace, "Ready").starts_with("True")
+        status.observed_generation == workspace.metadata.generation
+            && condition(workspace, "Ready").starts_with("True")
     })
     .await
 }

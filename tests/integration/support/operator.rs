@@ -26,14 +26,18 @@ impl Settings {
     /// An operator for one namespace with the Docker daemon of this machine. Each gets a range of
     /// addresses of its own, so that tests can run side by side.
     pub fn docker(kubeconfig: PathBuf, namespace: &str) -> Self {
-        Self::new(kubeconfig, namespace, json!([{
-            "name": "docker",
-            "tenantsMaySet": ["docker.host"],
-            "docker": {
-                "hosts": [{"name": "local", "endpoint": "unix:///var/run/docker.sock"}],
-                "networkRange": address_range(),
-            },
-        }]))
+        Self::new(
+            kubeconfig,
+            namespace,
+            json!([{
+                "name": "docker",
+                "tenantsMaySet": ["docker.host"],
+                "docker": {
+                    "hosts": [{"name": "local", "endpoint": "unix:///var/run/docker.sock"}],
+                    "networkRange": address_range(),
+                },
+            }]),
+        )
     }
 
     /// An operator for one namespace with these backends.
@@ -91,7 +95,8 @@ impl Operator {
     /// Asks it to stop, and waits until it has.
     pub async fn terminate(&mut self) -> ExitStatus {
         let id = self.child.id().expect("it runs");
-        let signalled = std::process::Command::new("kill").arg(id.to_string()).status().expect("kill does not start");
+        let signalled =
+            std::process::Command::new("kill").arg(id.to_string()).status().expect("kill does not start");
         assert!(signalled.success());
         tokio::time::timeout(Duration::from_secs(30), self.child.wait())
             .await
@@ -127,7 +132,8 @@ impl Operator {
         stream.write_all(request.as_bytes()).await.expect("it takes no request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("it does not answer");
-        let code = answer.split_whitespace().nth(1).and_then(|code| code.parse().ok()).expect("no status code");
+        let code =
+            answer.split_whitespace().nth(1).and_then(|code| code.parse().ok()).expect("no status code");
         (code, answer)
     }
 

@@ -12,11 +12,15 @@ async fn a_workspace_becomes_ready_is_suspended_resumed_and_deleted() {
     let docker = Docker::of(operator.instance());
     let git = git_server().await;
     template(&namespace).await;
-    workspace(&namespace, "one", json!({
-        "repository": {"url": git.public("sample")},
-        "env": [{"name": "GREETING", "value": "it's \"me\"\n$HOME"}],
-        "resources": {"cpu": "500m", "memory": "256Mi", "pids": 200},
-    }))
+    workspace(
+        &namespace,
+        "one",
+        json!({
+            "repository": {"url": git.public("sample")},
+            "env": [{"name": "GREETING", "value": "it's \"me\"\n$HOME"}],
+            "resources": {"cpu": "500m", "memory": "256Mi", "pids": 200},
+        }),
+    )
     .await;
 
     let made = ready(&namespace, "one").await;
@@ -25,15 +29,19 @@ async fn a_workspace_becomes_ready_is_suspended_resumed_and_deleted() {
     assert_eq!(condition(&made, "Available"), "True Usable: ");
     let id = status.id.clone().unwrap();
     let container = format!("berth-{}.one-{id}-1", namespace.name);
-    assert_eq!(docker.containers(), [container.clone()]);
+    assert_eq!(docker.containers(), std::slice::from_ref(&container));
     assert_eq!(docker.networks(), [format!("berth-{id}")]);
     assert_eq!(docker.volumes().len(), 2);
     let checkout = status.git.unwrap();
     assert_eq!(checkout.branch.as_deref(), Some("main"));
     assert_eq!(checkout.head.unwrap(), git.head("public/sample", "main"));
-    let limits = docker.inspect(&container, "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}");
+    let limits = docker
+        .inspect(&container, "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}");
     assert_eq!(limits, format!("{} 500000000 200", 256 << 20));
-    assert_eq!(docker.exec(&container, "dev", "cat /workspace/app.py; printf %s \"$GREETING\""), "print('hello')\nit's \"me\"\n$HOME");
+    assert_eq!(
+        docker.exec(&container, "dev", "cat /workspace/app.py; printf %s \"$GREETING\""),
+        "print('hello')\nit's \"me\"\n$HOME"
+    );
 
     docker.exec(&container, "dev", "echo mine > /workspace/mine.txt; echo cached > ~/.cache/cached.txt");
     let before = docker.inspect(&container, "{{.Id}}");
@@ -47,7 +55,11 @@ async fn a_workspace_becomes_ready_is_suspended_resumed_and_deleted() {
     let resumed = ready(&namespace, "one").await;
     assert_eq!(resumed.status.unwrap().phase.as_deref(), Some("Running"));
     assert_eq!(docker.inspect(&container, "{{.Id}} {{.State.Running}}"), format!("{before} true"));
-    let kept = docker.exec(&container, "dev", "cat /workspace/mine.txt ~/.cache/cached.txt; printf %s \"$GREETING\"");
+    let kept = docker.exec(
+        &container,
+        "dev",
+        "cat /workspace/mine.txt ~/.cache/cached.txt; printf %s \"$GREETING\"",
+    );
     assert_eq!(kept, "mine\ncached\nit's \"me\"\n$HOME");
 
     delete(&namespace, "one").await;

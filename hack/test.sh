@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# All tests. Control planes, operators and git servers are started by the tests themselves and end
+# with them.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT"
+
+need_apt openssh-server openssh-client
+say "unit tests"
+cargo test --locked --lib --bins
+# These look into a real container, one image after the other.
+for image in workspace nogit git-server; do
+	say "setting up a container of $image"
+	BERTH_TEST_IMAGE="berth-demo/$image:bookworm" cargo test --locked --quiet --lib provision::setup -- --ignored
+done
+say "integration tests"
+cargo test --locked --test integration
