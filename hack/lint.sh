@@ -40,7 +40,7 @@ check_dependencies() {
 	log=$(mktemp)
 	if timeout 60 "$root/bin/cargo-deny" --log-level error check advisories >"$log" 2>&1; then
 		rm -f "$log"
-	elif grep -qE 'failed to fetch advisory database|failed to load advisory database|unable to' "$log"; then
+	elif grep -qE 'failed to (fetch|load|open) advisory database|failed to fetch' "$log"; then
 		rm -f "$log"
 		say "the database of advisories can not be reached from here: advisories were NOT checked"
 	else

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Clones the repository into the workspace folder. Run as the user. What to do stands in
 # BERTH_CLONE_* and BERTH_GIT_*.
 #

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # The files of the workspace, one after the other on standard input. Follows user.sh.
 # $2, $3, $4: number of lines of the profile, of the secrets and of the extra certificates.
 # shellcheck disable=SC2154 # uid and gid: from user.sh

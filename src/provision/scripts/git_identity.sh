@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Who the user's commits are by. Run as the user. $1: user.name, $2: user.email; empty: as it is.
 
 if ! command -v git >/dev/null 2>&1; then

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # The workspace's user: made when it is missing, owner of its home and of the mount points.
 # Run as root. $1: name of the user. Sets uid, gid and home for what follows.
 #
