@@ -8,7 +8,7 @@ use tracing::Instrument;
 
 use crate::{
     api::{Workspace, WorkspaceStatus},
-    backend::{BackendError, BodyRef, Reason, SharedBackend},
+    backend::{BackendError, BodyRef, Reason, RunState, SharedBackend},
     controller::{backoff::with_jitter, context::Context},
 };
 
@@ -91,6 +91,8 @@ impl<'a> Pass<'a> {
                 }
             };
             self.observe().await;
+            self.see();
+            self.resolve_anew(&desired);
             let now = Timestamp::now();
             let plan = plan::plan(&desired, &self.record, &self.observed, self.search, self.limits(), now);
             tracing::debug!(?plan, "planned");
@@ -103,7 +105,7 @@ impl<'a> Pass<'a> {
                 plan => self.execute(&desired, plan).await,
             };
             match flow {
-                Ok(Flow::Continue) => self.see(),
+                Ok(Flow::Continue) => {}
                 Ok(Flow::Wait { progress, look_again }) => {
                     self.say(Some(&desired), &progress).await?;
                     return Ok(Action::requeue(look_again));
@@ -166,9 +168,19 @@ impl<'a> Pass<'a> {
             && let Some(container) = seen.containers.iter().find(|one| one.incarnation == body.incarnation)
         {
             self.record.container_seen = true;
-            if container.started_at.is_some() {
+            if container.state == RunState::Running {
                 self.record.seen_boot.clone_from(&container.started_at);
             }
+        }
+    }
+
+    /// Until there is a container, a corrected Template or spec still counts.
+    fn resolve_anew(&mut self, desired: &Desired) {
+        if self.record.is_unmade()
+            && let (Some(body), Some(template)) = (&mut self.record.body, &desired.template)
+        {
+            body.resolved = desired.resolved.clone();
+            body.template = Some(template.snapshot.clone());
         }
     }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     api::{Configured, ErrorStatus, GitStatus, Operation, TemplateSnapshot, WorkspaceStatus},
-    backend::{BodyId, Incarnation},
+    backend::{BodyId, Incarnation, RunState},
     config::{Bytes, CpuMillis},
 };
 
@@ -25,7 +25,7 @@ pub struct Record {
     pub git: Option<GitStatus>,
     /// Whether a container of the present incarnation has been seen.
     pub container_seen: bool,
-    /// `startedAt` of the boot that was seen last.
+    /// `startedAt` of the boot that was last seen running.
     pub seen_boot: Option<String>,
     /// When provisioning is given up.
     pub provision_deadline: Option<Timestamp>,
@@ -81,6 +81,12 @@ pub struct StandingError {
 }
 
 impl Record {
+    /// Whether the body has a place but never had a container: what it is to be made from may
+    /// still change.
+    pub fn is_unmade(&self) -> bool {
+        self.body.as_ref().is_none_or(|body| body.incarnation == Incarnation::FIRST && !self.container_seen)
+    }
+
     /// Reads a status.
     pub fn parse(status: Option<&WorkspaceStatus>) -> Self {
         let Some(status) = status else { return Self::default() };
@@ -91,7 +97,9 @@ impl Record {
             clone_job: status.operation.clone().filter(|operation| operation.kind == super::OPERATION_CLONE),
             git: status.git.clone().filter(|_| body.is_some()),
             container_seen: body.is_some() && container.is_some_and(|container| container.id.is_some()),
-            seen_boot: container.and_then(|container| container.started_at.clone()),
+            seen_boot: container
+                .filter(|container| container.state == RunState::Running.as_str())
+                .and_then(|container| container.started_at.clone()),
             provision_deadline: status.provision_deadline.as_ref().map(|time| time.0),
             phase: status.phase.as_deref().and_then(Phase::parse),
             step: status.step.as_deref().and_then(Step::parse),

@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     pass::{Pass, PassError},
-    plan::{self, DeletionPlan},
+    plan::{self, DeletionPlan, Observed},
     problem::Problem,
     record::{RecordedBody, ResolvedSpec},
     status::Progress,
@@ -148,11 +148,27 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Whoever keeps volumes must be told what they are called, now that nothing else knows.
+    async fn announce_retained_volumes(&self) {
+        let Observed::Body(seen) = &self.observed else { return };
+        let Some(body) = &self.record.body else { return };
+        if !self.subject.has_finalizer || seen.volumes.is_empty() {
+            return;
+        }
+        let notice = Notice {
+            warning: false,
+            reason: "VolumesRetained".to_owned(),
+            note: format!("kept on {}/{}: {}", body.backend, body.host, seen.volumes.join(", ")),
+        };
+        events::publish(&self.context.client, &self.context.identity, &*self.object, notice).await;
+    }
+
     /// Takes our finalizer off.
     async fn release(&mut self) -> Result<Action, PassError> {
         let uid = self.uid().to_owned();
         let body = self.record.body.as_ref().map(|body| body.id);
         self.context.forget(&uid, body);
+        self.announce_retained_volumes().await;
         if self.subject.has_finalizer {
             match self.set_finalizer(false).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => {}

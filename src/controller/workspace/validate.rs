@@ -103,7 +103,7 @@ pub struct Desired {
     pub backend: String,
     /// The host it must be on.
     pub pinned_host: Option<String>,
-    /// What is resolved for a container that is yet to be made.
+    /// What the container is made from: fixed once there has been one.
     pub resolved: ResolvedSpec,
     /// The Template behind that; `None` when it is gone and no longer needed.
     pub template: Option<DesiredTemplate>,
@@ -183,7 +183,7 @@ pub fn validate(
     let template = match template_choice::choose(&namespace, spec.template_ref.as_ref(), config, templates) {
         Ok(template) => Some(template),
         // A container that exists no longer needs its Template.
-        Err(problem) if record.body.is_none() => return Err(problem),
+        Err(problem) if record.is_unmade() => return Err(problem),
         Err(_) => None,
     };
     if let Some(template) = &template {
@@ -192,8 +192,8 @@ pub fn validate(
     let backend = choose_backend(workspace, template.as_deref(), record, config)?;
     let pinned_host = pinned_host(workspace, backend)?;
     let resolved = match &record.body {
-        Some(body) => body.resolved.clone(),
-        None => resolve(spec.resources.as_ref(), template.as_deref(), config)?,
+        Some(body) if !record.is_unmade() => body.resolved.clone(),
+        _ => resolve(spec.resources.as_ref(), template.as_deref(), config)?,
     };
     let repository =
         spec.repository.clone().map(|repository| desired_repository(repository, config)).transpose()?;

@@ -1,5 +1,7 @@
 //! A Workspace from its creation to its deletion.
 
+use berth::api::Template;
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::support::{Docker, Operator, Settings, control_plane, git_server, objects::*};
@@ -65,5 +67,28 @@ async fn a_workspace_becomes_ready_is_suspended_resumed_and_deleted() {
     delete(&namespace, "one").await;
     gone(&namespace, "one").await;
     assert_eq!(docker.everything(), Vec::<String>::new());
+    namespace.delete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrected_template_counts_until_there_is_a_container() {
+    let plane = control_plane().await;
+    let namespace = plane.namespace("corrected").await;
+    let operator = Operator::start(Settings::docker(plane.kubeconfig(), &namespace.name)).await;
+    let _docker = Docker::of(operator.instance());
+    let wrong = json!({"docker": {"image": "berth-demo/no-such-image:1", "pullPolicy": "Never"}});
+    template_with(&namespace, "base", wrong).await;
+    workspace(&namespace, "one", json!({})).await;
+    let missing = broken(&namespace, "one", "ImageNotFound").await;
+    assert!(condition(&missing, "Ready").contains("berth-demo/no-such-image:1"), "{}", describe(&missing));
+
+    let templates = namespace.api::<Template>();
+    let corrected = json!({"spec": {"docker": {"image": IMAGE}}});
+    templates.patch("base", &PatchParams::default(), &Patch::Merge(&corrected)).await.unwrap();
+    let made = ready(&namespace, "one").await;
+    assert_eq!(made.status.unwrap().resolved.unwrap().image, IMAGE);
+
+    delete(&namespace, "one").await;
+    gone(&namespace, "one").await;
     namespace.delete().await;
 }
