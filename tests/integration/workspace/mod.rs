@@ -1,3 +1,5 @@
 //! Workspaces from the outside: what a user applies, sees, and finds on the Docker host.
 
+mod crash;
+mod creations;
 mod life;

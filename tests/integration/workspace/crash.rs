@@ -1,0 +1,103 @@
+//! The operator is killed in the middle of its work, and its successor goes on.
+
+use berth::api::Workspace;
+use futures::{StreamExt, TryStreamExt};
+use kube::{
+    Api, ResourceExt,
+    api::{WatchEvent, WatchParams},
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::creations::Creations;
+use crate::support::{Docker, Namespace, Operator, Settings, control_plane, git_server, objects::*};
+
+/// How often a step may be over before the operator is dead.
+const TRIES: usize = 12;
+
+/// Waits for the moment at which a Workspace is as the condition says, from a watch.
+async fn moment(
+    namespace: &Namespace,
+    name: &str,
+    holds: impl Fn(&Workspace) -> bool,
+) -> impl Future<Output = ()> {
+    let api: Api<Workspace> = namespace.api();
+    let parameters = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let events = api.watch(&parameters, "0").await.expect("no watch").boxed();
+    async move {
+        let mut found = events.try_filter(|event| {
+            let now = matches!(event, WatchEvent::Added(object) | WatchEvent::Modified(object) if holds(object));
+            std::future::ready(now)
+        });
+        let found = tokio::time::timeout(PATIENCE, found.next()).await.expect("the moment does not come");
+        found.expect("the watch ended").expect("the watch failed");
+    }
+}
+
+fn step(workspace: &Workspace) -> Option<&str> {
+    workspace.status.as_ref()?.step.as_deref()
+}
+
+fn phase_of(workspace: &Workspace) -> Option<&str> {
+    workspace.status.as_ref()?.phase.as_deref()
+}
+
+async fn get(namespace: &Namespace, name: &str) -> Workspace {
+    namespace.api::<Workspace>().get(name).await.expect("it is gone")
+}
+
+async fn spec() -> Value {
+    json!({"repository": {"url": git_server().await.public("sample")}})
+}
+
+/// One container, one network, two volumes, and never a second container.
+async fn assert_one_body(namespace: &Namespace, workspace: &Workspace, docker: &Docker, creations: &Creations) {
+    let id = workspace.status.clone().unwrap_or_default().id.expect("it has an id");
+    let container = format!("berth-{}.{}-{id}-1", namespace.name, workspace.name_any());
+    assert_eq!(docker.containers(), [container.clone()]);
+    assert_eq!(docker.networks(), [format!("berth-{id}")]);
+    assert_eq!(docker.volumes().len(), 2, "{:?}", docker.volumes());
+    assert_eq!(creations.containers().await, [container.clone()]);
+    assert_eq!(docker.exec(&container, "dev", "cat /workspace/app.py"), "print('hello')");
+}
+
+#[rstest]
+#[case::initializing("Initializing")]
+#[case::creating_container("CreatingContainer")]
+#[case::starting_container("StartingContainer")]
+#[case::configuring_network("ConfiguringNetwork")]
+#[case::cloning_repository("CloningRepository")]
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_a_step_it_goes_on_with_the_same_container(#[case] wanted: &'static str) {
+    let namespace = control_plane().await.namespace("crash").await;
+    template(&namespace).await;
+    // Before anything is said, the only trace of the first step is the finalizer.
+    let is_in = move |workspace: &Workspace| match step(workspace) {
+        None => wanted == "Initializing" && !workspace.finalizers().is_empty(),
+        Some(step) => step == wanted,
+    };
+    for _ in 0..TRIES {
+        let settings = Settings::docker(control_plane().await.kubeconfig(), &namespace.name);
+        let creations = Creations::of(&settings.instance);
+        let docker = Docker::of(&settings.instance);
+        let mut operator = Operator::start(settings).await;
+        let reached = moment(&namespace, "one", is_in).await;
+        workspace(&namespace, "one", spec().await).await;
+        reached.await;
+        operator.kill().await;
+        let was_hit = is_in(&get(&namespace, "one").await);
+
+        operator.restart().await;
+        let made = ready(&namespace, "one").await;
+        assert_eq!(phase_of(&made), Some("Running"), "{}", describe(&made));
+        assert_one_body(&namespace, &made, &docker, &creations).await;
+        delete(&namespace, "one").await;
+        gone(&namespace, "one").await;
+        assert_eq!(docker.everything(), Vec::<String>::new());
+        if was_hit {
+            namespace.delete().await;
+            return;
+        }
+    }
+    panic!("in {TRIES} tries {wanted} was always over before the operator was dead");
+}
