@@ -101,3 +101,71 @@ async fn killed_in_a_step_it_goes_on_with_the_same_container(#[case] wanted: &'s
     }
     panic!("in {TRIES} tries {wanted} was always over before the operator was dead");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_suspending_it_suspends_the_same_container() {
+    let namespace = control_plane().await.namespace("crash").await;
+    let settings = Settings::docker(control_plane().await.kubeconfig(), &namespace.name);
+    let creations = Creations::of(&settings.instance);
+    let docker = Docker::of(&settings.instance);
+    let mut operator = Operator::start(settings).await;
+    template(&namespace).await;
+    workspace(&namespace, "one", spec().await).await;
+    let is_in = |workspace: &Workspace| phase_of(workspace) == Some("Suspending");
+    for _ in 0..TRIES {
+        let made = ready(&namespace, "one").await;
+        let reached = moment(&namespace, "one", is_in).await;
+        patch(&namespace, "one", json!({"spec": {"operatingMode": "Suspended"}})).await;
+        reached.await;
+        operator.kill().await;
+        let was_hit = is_in(&get(&namespace, "one").await);
+
+        operator.restart().await;
+        let suspended = ready(&namespace, "one").await;
+        assert_eq!(phase_of(&suspended), Some("Suspended"), "{}", describe(&suspended));
+        let container = docker.containers().join(" ");
+        assert_eq!(docker.inspect(&container, "{{.State.Running}}"), "false");
+        patch(&namespace, "one", json!({"spec": {"operatingMode": "Running"}})).await;
+        let resumed = ready(&namespace, "one").await;
+        assert_eq!(phase_of(&resumed), Some("Running"), "{}", describe(&resumed));
+        assert_eq!(resumed.status.clone().unwrap_or_default().id, made.status.unwrap_or_default().id);
+        assert_one_body(&namespace, &resumed, &docker, &creations).await;
+        if was_hit {
+            delete(&namespace, "one").await;
+            gone(&namespace, "one").await;
+            namespace.delete().await;
+            return;
+        }
+    }
+    panic!("in {TRIES} tries it was always suspended before the operator was dead");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_removing_it_leaves_nothing_behind() {
+    let namespace = control_plane().await.namespace("crash").await;
+    let settings = Settings::docker(control_plane().await.kubeconfig(), &namespace.name);
+    let creations = Creations::of(&settings.instance);
+    let docker = Docker::of(&settings.instance);
+    let mut operator = Operator::start(settings).await;
+    template(&namespace).await;
+    let is_in = |workspace: &Workspace| phase_of(workspace) == Some("Terminating");
+    for attempt in 1..=TRIES {
+        workspace(&namespace, "one", spec().await).await;
+        ready(&namespace, "one").await;
+        let reached = moment(&namespace, "one", is_in).await;
+        delete(&namespace, "one").await;
+        reached.await;
+        operator.kill().await;
+        let left = namespace.api::<Workspace>().get_opt("one").await.expect("no answer");
+
+        operator.restart().await;
+        gone(&namespace, "one").await;
+        assert_eq!(docker.everything(), Vec::<String>::new());
+        assert_eq!(creations.containers().await.len(), attempt, "one container for each workspace");
+        if left.as_ref().is_some_and(is_in) {
+            namespace.delete().await;
+            return;
+        }
+    }
+    panic!("in {TRIES} tries it was always gone before the operator was dead");
+}
