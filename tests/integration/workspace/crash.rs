@@ -102,6 +102,37 @@ async fn killed_in_a_step_it_goes_on_with_the_same_container(#[case] wanted: &'s
     panic!("in {TRIES} tries {wanted} was always over before the operator was dead");
 }
 
+/// Between two steps: Docker has done what was asked, and nobody has written that down.
+#[rstest]
+#[case::container_made("create", 1)]
+#[case::container_started("start", 1)]
+#[case::first_command_begins("exec_start", 1)]
+#[case::first_command_ends("exec_die", 1)]
+#[case::a_later_command_begins("exec_start", 3)]
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_after_a_change_on_docker_it_goes_on_with_the_same_container(
+    #[case] action: &'static str,
+    #[case] count: usize,
+) {
+    let namespace = control_plane().await.namespace("crash").await;
+    template(&namespace).await;
+    let settings = Settings::docker(control_plane().await.kubeconfig(), &namespace.name);
+    let creations = Creations::of(&settings.instance);
+    let docker = Docker::of(&settings.instance);
+    let mut operator = Operator::start(settings).await;
+    workspace(&namespace, "one", spec().await).await;
+    creations.happened(action, count).await;
+    operator.kill().await;
+
+    operator.restart().await;
+    let made = ready(&namespace, "one").await;
+    assert_one_body(&namespace, &made, &docker, &creations).await;
+    delete(&namespace, "one").await;
+    gone(&namespace, "one").await;
+    assert_eq!(docker.everything(), Vec::<String>::new());
+    namespace.delete().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_suspending_it_suspends_the_same_container() {
     let namespace = control_plane().await.namespace("crash").await;

@@ -59,6 +59,16 @@ impl Creations {
         made.into_iter().filter(|name| !name.starts_with("berth-test-last-")).collect()
     }
 
+    /// Waits until something happened to its containers for the n-th time.
+    pub async fn happened(&self, action: &str, count: usize) {
+        eventually(Duration::from_secs(60), &format!("{action} happens {count} times"), || async {
+            let seen = self.seen.lock().expect("a test panicked").clone();
+            let found = seen.iter().filter(|line| line.split([' ', ':']).next() == Some(action)).count();
+            if found >= count { Ok(()) } else { Err(seen) }
+        })
+        .await;
+    }
+
     fn made(&self) -> Vec<String> {
         let seen = self.seen.lock().expect("a test panicked");
         seen.iter().filter_map(|line| line.strip_prefix("create ")).map(str::to_owned).collect()
