@@ -2,4 +2,5 @@
 
 mod crash;
 mod creations;
+mod leader;
 mod life;
