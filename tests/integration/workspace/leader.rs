@@ -90,3 +90,72 @@ async fn another_replica_takes_over_from_a_leader_that_was_killed() {
     assert_one_body_each(&namespace, &names, &docker, &creations).await;
     remove(namespace, &names, &docker).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_leader_finds_itself_replaced_and_stands_by() {
+    let namespace = control_plane().await.namespace("leader").await;
+    let settings = Settings::docker(control_plane().await.kubeconfig(), &namespace.name);
+    let creations = Creations::of(&settings.instance);
+    let docker = Docker::of(&settings.instance);
+    template(&namespace).await;
+    let (first, second) = two(&settings).await;
+    let names: Vec<String> = (1..=3).map(|number| format!("w{number}")).collect();
+    for name in &names {
+        workspace(&namespace, name, json!({"repository": {"url": git_server().await.public("sample")}})).await;
+    }
+    creations.happened("create", 1).await;
+    first.signal("STOP");
+    becomes_leader(&second, LEASE + SLACK).await;
+
+    // It wakes up in the middle of what it did, while the other one does the same.
+    first.signal("CONT");
+    eventually(SLACK, "the thawed one stands by", || async {
+        let log = first.log();
+        let lost = log.find("no longer the leader");
+        let stands_by = lost.is_some_and(|at| log.get(at..).is_some_and(|rest| rest.contains("standing by")));
+        if stands_by { Ok(()) } else { Err(log) }
+    })
+    .await;
+    assert!(!leads(&first).await);
+    assert!(leads(&second).await);
+    assert_one_body_each(&namespace, &names, &docker, &creations).await;
+
+    // And it is still good for taking over in its turn.
+    drop(second);
+    becomes_leader(&first, LEASE + SLACK).await;
+    remove(namespace, &names, &docker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_told_to_stop_hands_over_at_once_and_changes_nothing() {
+    let namespace = control_plane().await.namespace("leader").await;
+    let settings = Settings::docker(control_plane().await.kubeconfig(), &namespace.name);
+    let creations = Creations::of(&settings.instance);
+    let docker = Docker::of(&settings.instance);
+    template(&namespace).await;
+    let (mut first, second) = two(&settings).await;
+    workspace(&namespace, "one", json!({})).await;
+    let before = ready(&namespace, "one").await;
+    let container = docker.containers().join(" ");
+    let state = "{{.Id}} {{.State.StartedAt}} {{.State.Running}} {{.RestartCount}}";
+    let started = docker.inspect(&container, state);
+
+    let asked = Instant::now();
+    let status = first.terminate().await;
+    assert!(status.success(), "{status}\n{}", first.log());
+    assert!(asked.elapsed() < SLACK, "it took {:?}", asked.elapsed());
+    let waited = becomes_leader(&second, LEASE + SLACK).await;
+    assert!(waited < Duration::from_secs(2), "the other one took over after {waited:?}");
+
+    // When the next one has made another workspace, it has looked at this one too.
+    workspace(&namespace, "two", json!({})).await;
+    ready(&namespace, "two").await;
+    let after = ready(&namespace, "one").await;
+    assert_eq!(after.metadata.generation, before.metadata.generation);
+    assert_eq!(after.metadata.finalizers, before.metadata.finalizers);
+    assert_eq!(after.status, before.status, "{}", describe(&after));
+    assert_eq!(docker.inspect(&container, state), started);
+    let names = ["one".to_owned(), "two".to_owned()];
+    assert_one_body_each(&namespace, &names, &docker, &creations).await;
+    remove(namespace, &names, &docker).await;
+}
