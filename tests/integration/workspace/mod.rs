@@ -1,3 +1,6 @@
 //! Workspaces from the outside: what a user applies, sees, and finds on the Docker host.
 
+mod crash;
+mod creations;
+mod leader;
 mod life;
