@@ -10,7 +10,7 @@ pub mod objects;
 pub mod operator;
 pub mod wait;
 
-pub use control_plane::{Namespace, control_plane};
+pub use control_plane::{ControlPlane, Namespace, control_plane};
 pub use docker::Docker;
 pub use git_server::{GitServer, git_server};
 pub use operator::{Operator, Settings};
