@@ -4,3 +4,4 @@ mod crash;
 mod creations;
 mod leader;
 mod life;
+mod lost;
