@@ -94,3 +94,54 @@ async fn a_lost_status_is_rebuilt_from_what_is_there(#[case] watched: bool) {
     assert_eq!(world.creations.containers().await, [world.container.clone()]);
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_workspace_without_a_status_leaves_nothing_behind() {
+    let mut world = World::new().await;
+    world.operator.kill().await;
+    world.lose_status().await;
+    delete(&world.namespace, "one").await;
+    world.operator.restart().await;
+    gone(&world.namespace, "one").await;
+    assert_eq!(world.docker.everything(), Vec::<String>::new());
+    world.namespace.delete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_container_comes_back_as_the_next_incarnation_with_the_same_volumes() {
+    let world = World::new().await;
+    let volumes = world.docker.volumes();
+    docker(&["rm", "--force", &world.container]);
+    let again = until(&world.namespace, "one", "Ready with a second container", |workspace| {
+        let incarnation = workspace.status.as_ref().and_then(|status| status.incarnation);
+        incarnation == Some(2) && condition(workspace, "Ready").starts_with("True")
+    })
+    .await;
+    assert_eq!(id(&again), id(&world.made));
+    let second = format!("{}2", world.container.strip_suffix('1').expect("it is the first"));
+    assert_eq!(world.docker.containers(), [second.clone()]);
+    assert_eq!(world.docker.volumes(), volumes);
+    assert_eq!(world.docker.networks().len(), 1);
+    world.assert_work_is_kept(&second);
+    assert_eq!(world.creations.containers().await, [world.container.clone(), second]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_was_killed_is_started_again() {
+    let world = World::new().await;
+    let before = world.made.status.clone().unwrap_or_default().container.expect("it has a container");
+    docker(&["kill", &world.container]);
+    let again = until(&world.namespace, "one", "Ready on a new boot", |workspace| {
+        let container = workspace.status.clone().and_then(|status| status.container).unwrap_or_default();
+        container.started_at != before.started_at && condition(workspace, "Ready").starts_with("True")
+    })
+    .await;
+    let after = again.status.clone().unwrap_or_default();
+    assert_eq!(after.container.and_then(|container| container.id), before.id);
+    assert_eq!(after.incarnation, Some(1));
+    assert_eq!(after.phase.as_deref(), Some("Running"));
+    world.assert_work_is_kept(&world.container);
+    assert_eq!(world.creations.containers().await, [world.container.clone()]);
+    world.end().await;
+}
