@@ -5,3 +5,4 @@ mod creations;
 mod leader;
 mod life;
 mod removal;
+mod lost;
