@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod api;
+mod chaos;
 mod chart;
 mod docker_backend;
 mod support;

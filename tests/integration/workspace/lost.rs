@@ -42,7 +42,8 @@ impl World {
     async fn lose_status(&self) {
         let api = self.namespace.api::<Workspace>();
         let nothing = Patch::Merge(json!({"status": null}));
-        let left = api.patch_status("one", &PatchParams::default(), &nothing).await.expect("the patch is refused");
+        let left =
+            api.patch_status("one", &PatchParams::default(), &nothing).await.expect("the patch is refused");
         assert!(left.status.is_none(), "{}", describe(&left));
     }
 

@@ -4,5 +4,5 @@ mod crash;
 mod creations;
 mod leader;
 mod life;
-mod removal;
 mod lost;
+mod removal;
