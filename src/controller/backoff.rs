@@ -47,23 +47,17 @@ impl Backoff {
         delay
     }
 
+    /// How often in a row an object has failed at this.
+    pub fn failures(&self, uid: &str, subject: &str) -> u32 {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.get(uid).filter(|entry| entry.subject == subject).map_or(0, |entry| entry.failures)
+    }
+
     /// How long an object is still to wait, when what its failure was about is unchanged.
     pub fn remaining(&self, uid: &str, subject: &str) -> Option<Duration> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.get(uid).filter(|entry| entry.subject == subject)?;
         entry.not_before.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
-    }
-
-    /// Ends an object's wait, but remembers that it failed lately: one that succeeds and fails in
-    /// turn waits longer each time.
-    pub fn succeeded(&self, uid: &str) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = entries.get_mut(uid) {
-            entry.not_before = Instant::now();
-        }
-        if entries.get(uid).is_some_and(|entry| entry.last_failure.elapsed() > FORGET) {
-            entries.remove(uid);
-        }
     }
 
     /// Forgets an object's failures: it is gone, or the world around it changed.

@@ -41,8 +41,11 @@ pub struct Context {
     pub objects: Objects,
     /// Long work under way.
     pub tasks: Tasks<TaskResult>,
-    /// Who is to wait before the next try.
+    /// Who is to wait before the next try. A success ends it.
     pub backoff: Backoff,
+    /// Whose container ended by itself, and is to wait before it is started again. A start does
+    /// not end it: only time does.
+    pub crashes: Backoff,
     /// Work that was left behind by deletions.
     pub ledger: Ledger,
     /// Counters.
@@ -62,6 +65,7 @@ impl Context {
     pub fn forget(&self, uid: &str, body: Option<BodyId>) {
         self.tasks.cancel(uid);
         self.backoff.clear(uid);
+        self.crashes.clear(uid);
         self.objects.forget(uid);
         self.step_clock.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         if let Some(id) = body {

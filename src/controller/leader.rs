@@ -62,6 +62,7 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
         objects,
         tasks: Tasks::new(triggers.clone()),
         backoff: Backoff::default(),
+        crashes: Backoff::default(),
         metrics: Arc::clone(&metrics),
         triggers,
         step_clock: Default::default(),

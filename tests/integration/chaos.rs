@@ -37,7 +37,7 @@ fn lead(namespace: &Namespace, world: &Arc<MemoryWorld>, seed: u64) -> AbortOnDr
         "namespace": namespace.name,
         "watchNamespaces": [namespace.name],
         "backends": [{"name": "memory", "memory": {"hosts": ["a", "b"]}}],
-        "controller": {"resync": "2s"},
+        "controller": {"resync": "1m"},
         "orphans": {"interval": "1s"},
     }))
     .unwrap();

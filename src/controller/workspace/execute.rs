@@ -21,7 +21,7 @@ use crate::{
 
 use super::{
     JOB_CLONE, OPERATION_CLONE,
-    pass::Pass,
+    pass::{CRASHES, Pass},
     phase::Step,
     plan::{Crash, Observed, Plan, Search, clone_handle, clone_job_on},
     problem::Problem,
@@ -473,17 +473,18 @@ impl Pass<'_> {
 }
 
 fn crashed(crash: &Crash) -> Problem {
+    let [out_of_memory, exited] = CRASHES;
     if crash.out_of_memory {
         return Problem::transient(
             condition::CONTAINER_READY,
-            "OutOfMemory",
+            out_of_memory,
             "the container was killed because its memory limit was reached",
         )
         .hint("raise resources.memory");
     }
     Problem::transient(
         condition::CONTAINER_READY,
-        "ContainerExited",
+        exited,
         format!("the container ended by itself with exit code {}", crash.exit_code),
     )
     .hint("it is started again")

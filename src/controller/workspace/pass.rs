@@ -26,6 +26,9 @@ use super::{
 /// means that two of them undo each other, and the next pass had better come later.
 const MAX_ACTIONS: usize = 32;
 
+/// Reasons of a container that ended by itself.
+pub(super) const CRASHES: [&str; 2] = ["OutOfMemory", "ContainerExited"];
+
 /// Why a pass could not say what it found.
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
@@ -73,7 +76,7 @@ impl<'a> Pass<'a> {
         if self.subject.deletion.is_some() {
             return self.remove().await;
         }
-        if let Some(left) = self.context.backoff.remaining(self.uid(), &self.backoff_subject()) {
+        if let Some(left) = self.remaining_wait() {
             return Ok(Action::requeue(left));
         }
         for _ in 0..MAX_ACTIONS {
@@ -100,6 +103,7 @@ impl<'a> Pass<'a> {
                 self.say(Some(&desired), &progress).await?;
             }
             let flow = match plan {
+                Plan::Blocked(_, problem) if self.is_hiccup(&problem) => return Ok(self.look_twice(&problem)),
                 Plan::Blocked(step, problem) => return self.fail(Some(&desired), step, problem).await,
                 Plan::Settled(_) | Plan::Stalled => return Ok(self.settle()),
                 plan => self.execute(&desired, plan).await,
@@ -275,18 +279,39 @@ impl<'a> Pass<'a> {
     ) -> Result<Action, PassError> {
         self.context.metrics.failed(problem.reason);
         tracing::warn!(reason = problem.reason, step = step_word(step), message = problem.message, "blocked");
-        let transient = problem.is_transient();
+        let (transient, crash) = (problem.is_transient(), CRASHES.contains(&problem.reason));
         self.say(desired, &Progress::Failed { step, problem }).await?;
         let subject = self.backoff_subject();
-        Ok(Action::requeue(if transient {
-            self.context.backoff.failed(self.uid(), &subject)
-        } else {
-            with_jitter(self.context.config.controller.resync.0)
+        Ok(Action::requeue(match (transient, crash) {
+            (true, true) => self.context.crashes.failed(self.uid(), &subject),
+            (true, false) => self.context.backoff.failed(self.uid(), &subject),
+            (false, _) => with_jitter(self.context.config.controller.resync.0),
         }))
     }
 
+    fn remaining_wait(&self) -> Option<Duration> {
+        let subject = self.backoff_subject();
+        let waits = [&self.context.backoff, &self.context.crashes];
+        waits.into_iter().filter_map(|backoff| backoff.remaining(self.uid(), &subject)).max()
+    }
+
+    /// Whether a workspace that was well could not be looked at just once. That says nothing
+    /// about it yet.
+    fn is_hiccup(&self, problem: &Problem) -> bool {
+        matches!(self.observed, Observed::Failed(_))
+            && problem.is_transient()
+            && matches!(self.record.phase, Some(Phase::Running | Phase::Suspended))
+            && self.context.backoff.failures(self.uid(), &self.backoff_subject()) == 0
+    }
+
+    fn look_twice(&self, problem: &Problem) -> Action {
+        self.context.metrics.failed(problem.reason);
+        tracing::info!(reason = problem.reason, message = problem.message, "could not look; looking again");
+        Action::requeue(self.context.backoff.failed(self.uid(), &self.backoff_subject()))
+    }
+
     fn settle(&self) -> Action {
-        self.context.backoff.succeeded(self.uid());
+        self.context.backoff.clear(self.uid());
         Action::requeue(with_jitter(self.context.config.controller.resync.0))
     }
 }
