@@ -13,6 +13,6 @@ mod jobs;
 mod lifecycle;
 mod many;
 mod ownership;
-mod proxy;
+pub(crate) mod proxy;
 mod registry;
 mod world;
