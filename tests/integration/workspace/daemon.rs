@@ -6,7 +6,7 @@ use berth::api::Workspace;
 use rstest::rstest;
 use serde_json::json;
 
-use super::creations::Creations;
+use super::{crash::moment, creations::Creations};
 use crate::{
     docker_backend::proxy::{Place, Proxy},
     support::{Docker, Namespace, Operator, Settings, control_plane, git_server, objects::*},
@@ -122,6 +122,33 @@ async fn an_outage_is_said_and_over_when_the_daemon_is_back(#[case] outage: Outa
     ready(&world.namespace, "one").await;
     assert!(back.elapsed() < RECOVERY, "it took {:?}", back.elapsed());
     assert_eq!(world.docker.inspect(&container, state), before);
+    world.assert_one_body().await;
+    world.end().await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_under_way_in_an_outage_goes_on_after_it(
+    #[values(Outage::Down, Outage::Hangs)] outage: Outage,
+    #[values("CreatingContainer", "create", "start", "exec_start")] when: &'static str,
+) {
+    let mut world = World::new().await;
+    let announced = moment(&world.namespace, "one", |workspace| {
+        workspace.status.as_ref().and_then(|status| status.step.as_deref()) == Some("CreatingContainer")
+    })
+    .await;
+    world.workspace().await;
+    match when {
+        "CreatingContainer" => announced.await,
+        action => world.creations.happened(action, 1).await,
+    }
+    world.cut(outage).await;
+    world.says_unreachable().await;
+
+    let back = Instant::now();
+    world.mend(outage).await;
+    ready(&world.namespace, "one").await;
+    assert!(back.elapsed() < RECOVERY, "it took {:?}", back.elapsed());
     world.assert_one_body().await;
     world.end().await;
 }
