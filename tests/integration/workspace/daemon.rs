@@ -152,3 +152,71 @@ async fn what_was_under_way_in_an_outage_goes_on_after_it(
     world.assert_one_body().await;
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_lost_makes_no_second_container() {
+    let world = World::new().await;
+    world.proxy.lose_next_creation();
+    world.workspace().await;
+    world.assert_one_body().await;
+    assert!(world.operator.log().contains("blocked"), "the answer was not lost");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_daemon_disturbs_nothing() {
+    let mut world = World::new().await;
+    world.workspace().await;
+    ready(&world.namespace, "one").await;
+    let container = world.docker.containers().join(" ");
+    let before = world.docker.inspect(&container, "{{.Id}}");
+    world.proxy.stop().await;
+    world.proxy.resume().await;
+
+    // What happens after it is seen as before.
+    patch(&world.namespace, "one", json!({"spec": {"operatingMode": "Suspended"}})).await;
+    phase(&world.namespace, "one", "Suspended").await;
+    assert_eq!(world.docker.inspect(&container, "{{.Id}} {{.State.Running}}"), format!("{before} false"));
+    patch(&world.namespace, "one", json!({"spec": {"operatingMode": "Running"}})).await;
+    world.assert_one_body().await;
+    world.end().await;
+}
+
+#[rstest]
+#[case::down(Outage::Down)]
+#[case::hanging(Outage::Hangs)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_in_an_outage_ends_after_it(#[case] outage: Outage) {
+    let mut world = World::new().await;
+    world.workspace().await;
+    ready(&world.namespace, "one").await;
+    world.cut(outage).await;
+    delete(&world.namespace, "one").await;
+    let waits = until(&world.namespace, "one", "said to wait for the backend", |workspace| {
+        condition(workspace, "BackendReady").starts_with("False BackendUnreachable: ")
+    })
+    .await;
+    assert_eq!(waits.status.unwrap_or_default().phase.as_deref(), Some("Terminating"));
+    assert_eq!(world.docker.containers().len(), 1);
+
+    let back = Instant::now();
+    world.mend(outage).await;
+    gone(&world.namespace, "one").await;
+    assert!(back.elapsed() < RECOVERY, "it took {:?}", back.elapsed());
+    assert_eq!(world.docker.everything(), Vec::<String>::new());
+    world.namespace.delete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_starts_in_an_outage_goes_on_after_it() {
+    let mut world = World::new().await;
+    world.workspace().await;
+    world.creations.happened("create", 1).await;
+    world.operator.kill().await;
+    world.cut(Outage::Down).await;
+    world.operator.restart().await;
+    world.says_unreachable().await;
+    world.mend(Outage::Down).await;
+    world.assert_one_body().await;
+    world.end().await;
+}
