@@ -18,6 +18,8 @@ struct Entry {
     last_failure: Instant,
     /// What the failure was about: once that changes, waiting makes no sense any more.
     subject: String,
+    /// How far the object had come: a failure further on is another failure.
+    stage: &'static str,
 }
 
 /// Failures in a row by object, with exponential delays from 1 s to 5 min and a fifth of jitter.
@@ -28,17 +30,19 @@ pub struct Backoff {
 
 impl Backoff {
     /// Notes a failure and says how long to wait.
-    pub fn failed(&self, uid: &str, subject: &str) -> Duration {
+    pub fn failed(&self, uid: &str, subject: &str, stage: &'static str) -> Duration {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.entry(uid.to_owned()).or_insert_with(|| Entry {
             failures: 0,
             not_before: Instant::now(),
             last_failure: Instant::now(),
             subject: String::new(),
+            stage,
         });
-        if entry.subject != subject || entry.last_failure.elapsed() > FORGET {
+        if entry.subject != subject || entry.stage != stage || entry.last_failure.elapsed() > FORGET {
             entry.failures = 0;
             subject.clone_into(&mut entry.subject);
+            entry.stage = stage;
         }
         let delay = with_jitter(delay(entry.failures));
         entry.failures = entry.failures.saturating_add(1);
@@ -87,9 +91,19 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_further_on_counts_anew() {
+        let backoff = Backoff::default();
+        backoff.failed("uid", "generation 1", "Creating");
+        backoff.failed("uid", "generation 1", "Creating");
+        assert_eq!(backoff.failures("uid", "generation 1"), 2);
+        backoff.failed("uid", "generation 1", "Starting");
+        assert_eq!(backoff.failures("uid", "generation 1"), 1);
+    }
+
+    #[test]
     fn a_changed_subject_ends_the_wait() {
         let backoff = Backoff::default();
-        backoff.failed("uid", "generation 1");
+        backoff.failed("uid", "generation 1", "Cloning");
         assert!(backoff.remaining("uid", "generation 1").is_some());
         assert!(backoff.remaining("uid", "generation 2").is_none());
         backoff.clear("uid");

@@ -130,7 +130,7 @@ pub async fn workspaces(
             return Action::requeue(Duration::from_millis(100));
         }
         tracing::warn!(workspace = workspace.name_any(), %error, "the pass failed");
-        Action::requeue(context.backoff.failed(&uid, "api"))
+        Action::requeue(context.backoff.failed(&uid, "api", "api"))
     };
     let reconcile = |object, context| Box::pin(workspace::reconcile(object, context));
     controller::applier(reconcile, policy, context, reader, queue, config)

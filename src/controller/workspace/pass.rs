@@ -198,12 +198,10 @@ impl<'a> Pass<'a> {
     /// What to say before the planned action is carried out; nothing where it is over at once and
     /// the next plan has more to say.
     fn announce(&self, plan: &Plan) -> Option<Progress> {
-        let doing = |step| {
+        let doing = |step: Step| {
             let retrying = self.object.status.as_ref().and_then(|status| status.error.as_ref());
             match retrying {
-                Some(error) if error.retryable && error.step == step_word(step) => {
-                    Progress::Retrying { step }
-                }
+                Some(error) if error.retryable && error.step == step.as_str() => Progress::Retrying { step },
                 _ => Progress::Doing { step, message: None },
             }
         };
@@ -278,13 +276,13 @@ impl<'a> Pass<'a> {
         problem: Problem,
     ) -> Result<Action, PassError> {
         self.context.metrics.failed(problem.reason);
-        tracing::warn!(reason = problem.reason, step = step_word(step), message = problem.message, "blocked");
+        tracing::warn!(reason = problem.reason, step = step.as_str(), message = problem.message, "blocked");
         let (transient, crash) = (problem.is_transient(), CRASHES.contains(&problem.reason));
         self.say(desired, &Progress::Failed { step, problem }).await?;
         let subject = self.backoff_subject();
         Ok(Action::requeue(match (transient, crash) {
-            (true, true) => self.context.crashes.failed(self.uid(), &subject),
-            (true, false) => self.context.backoff.failed(self.uid(), &subject),
+            (true, true) => self.context.crashes.failed(self.uid(), &subject, step.as_str()),
+            (true, false) => self.context.backoff.failed(self.uid(), &subject, step.as_str()),
             (false, _) => with_jitter(self.context.config.controller.resync.0),
         }))
     }
@@ -307,15 +305,11 @@ impl<'a> Pass<'a> {
     fn look_twice(&self, problem: &Problem) -> Action {
         self.context.metrics.failed(problem.reason);
         tracing::info!(reason = problem.reason, message = problem.message, "could not look; looking again");
-        Action::requeue(self.context.backoff.failed(self.uid(), &self.backoff_subject()))
+        Action::requeue(self.context.backoff.failed(self.uid(), &self.backoff_subject(), "Looking"))
     }
 
     fn settle(&self) -> Action {
         self.context.backoff.clear(self.uid());
         Action::requeue(with_jitter(self.context.config.controller.resync.0))
     }
-}
-
-fn step_word(step: Step) -> &'static str {
-    step.as_str()
 }

@@ -116,7 +116,7 @@ impl Pass<'_> {
         tracing::warn!(reason = problem.reason, message = problem.message, "the deletion waits");
         self.say(None, &Progress::Deleting(Some(problem))).await?;
         let subject = self.backoff_subject();
-        let delay = self.context.backoff.failed(self.uid(), &subject);
+        let delay = self.context.backoff.failed(self.uid(), &subject, "Terminating");
         Ok(Action::requeue(delay.min(LONGEST_WAIT).min(self.until_patience_ends())))
     }
 

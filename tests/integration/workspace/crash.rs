@@ -16,11 +16,11 @@ use crate::support::{Docker, Namespace, Operator, Settings, control_plane, git_s
 const TRIES: usize = 12;
 
 /// Waits for the moment at which a Workspace is as the condition says, from a watch.
-async fn moment(
+pub(super) async fn moment<F: Fn(&Workspace) -> bool>(
     namespace: &Namespace,
     name: &str,
-    holds: impl Fn(&Workspace) -> bool,
-) -> impl Future<Output = ()> {
+    holds: F,
+) -> impl Future<Output = ()> + use<F> {
     let api: Api<Workspace> = namespace.api();
     let parameters = WatchParams::default().fields(&format!("metadata.name={name}"));
     let events = api.watch(&parameters, "0").await.expect("no watch").boxed();

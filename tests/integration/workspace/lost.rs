@@ -263,3 +263,65 @@ async fn a_container_that_only_looks_like_ours_is_left_alone() {
     assert_eq!(strangers.each_ref().map(Stranger::state), before);
     namespace.delete().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_workspace_without_a_status_stays_suspended() {
+    let world = World::new().await;
+    patch(&world.namespace, "one", json!({"spec": {"operatingMode": "Suspended"}})).await;
+    ready(&world.namespace, "one").await;
+    let before = world.container_state();
+    world.lose_status().await;
+    let again = ready(&world.namespace, "one").await;
+    assert_eq!(id(&again), id(&world.made));
+    assert_eq!(again.status.and_then(|status| status.phase).as_deref(), Some("Suspended"));
+    assert_eq!(world.container_state(), before);
+    patch(&world.namespace, "one", json!({"spec": {"operatingMode": "Running"}})).await;
+    ready(&world.namespace, "one").await;
+    world.assert_work_is_kept(&world.container);
+    assert_eq!(world.creations.containers().await, [world.container.clone()]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_status_and_a_removed_container_lose_no_work() {
+    let mut world = World::new().await;
+    let volumes = world.docker.volumes();
+    world.operator.kill().await;
+    world.lose_status().await;
+    docker(&["rm", "--force", &world.container]);
+    world.operator.restart().await;
+    let again = ready(&world.namespace, "one").await;
+    assert_eq!(id(&again), id(&world.made));
+    assert_eq!(world.docker.volumes(), volumes);
+    assert_eq!(world.docker.networks().len(), 1);
+    let containers = world.docker.containers();
+    assert_eq!(containers.len(), 1, "{containers:?}");
+    world.assert_work_is_kept(&containers[0]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_lost_while_it_is_made_makes_no_second_container() {
+    let namespace = control_plane().await.namespace("lost").await;
+    let settings = Settings::docker(control_plane().await.kubeconfig(), &namespace.name);
+    let creations = Creations::of(&settings.instance);
+    let our_docker = Docker::of(&settings.instance);
+    let mut operator = Operator::start(settings).await;
+    template(&namespace).await;
+    workspace(&namespace, "one", json!({"repository": {"url": git_server().await.public("sample")}})).await;
+    creations.happened("create", 1).await;
+    operator.kill().await;
+    let api = namespace.api::<Workspace>();
+    let nothing = Patch::Merge(json!({"status": null}));
+    api.patch_status("one", &PatchParams::default(), &nothing).await.expect("the patch is refused");
+    operator.restart().await;
+    let made = ready(&namespace, "one").await;
+    let container = format!("berth-{}.one-{}-1", namespace.name, id(&made).expect("it has an id"));
+    assert_eq!(creations.containers().await, [container.clone()]);
+    assert_eq!(our_docker.containers(), [container]);
+    assert_eq!(our_docker.volumes().len(), 2);
+    delete(&namespace, "one").await;
+    gone(&namespace, "one").await;
+    assert_eq!(our_docker.everything(), Vec::<String>::new());
+    namespace.delete().await;
+}

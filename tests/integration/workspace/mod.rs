@@ -2,6 +2,7 @@
 
 mod crash;
 mod creations;
+mod daemon;
 mod leader;
 mod life;
 mod lost;

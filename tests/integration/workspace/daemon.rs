@@ -1,0 +1,225 @@
+//! The Docker daemon goes away, hangs, or comes back while there is work.
+
+use std::time::{Duration, Instant};
+
+use berth::api::Workspace;
+use rstest::rstest;
+use serde_json::json;
+
+use super::{crash::moment, creations::Creations};
+use crate::{
+    docker_backend::proxy::{Place, Proxy},
+    support::{Docker, Namespace, Operator, Settings, control_plane, git_server, objects::*},
+};
+
+const SOCKET: &str = "/var/run/docker.sock";
+/// From the daemon's return to Ready.
+const RECOVERY: Duration = Duration::from_secs(15);
+
+/// An operator whose way to the daemon can be cut.
+struct World {
+    namespace: Namespace,
+    docker: Docker,
+    creations: Creations,
+    proxy: Proxy,
+    operator: Operator,
+    _folder: tempfile::TempDir,
+}
+
+#[derive(Clone, Copy)]
+enum Outage {
+    /// Connections are refused.
+    Down,
+    /// Connections are taken, and nothing is answered.
+    Hangs,
+}
+
+impl World {
+    async fn new() -> Self {
+        let namespace = control_plane().await.namespace("daemon").await;
+        let folder = tempfile::tempdir().expect("no temporary folder");
+        let socket = folder.path().join("docker.sock");
+        let proxy = Proxy::start(Place::Socket(socket.clone()), Place::Socket(SOCKET.into())).await;
+        let mut settings = Settings::docker(control_plane().await.kubeconfig(), &namespace.name);
+        let endpoint = format!("unix://{}", socket.display());
+        settings.config["backends"][0]["docker"]["hosts"][0]["endpoint"] = endpoint.into();
+        let creations = Creations::of(&settings.instance);
+        let docker = Docker::of(&settings.instance);
+        let operator = Operator::start(settings).await;
+        template(&namespace).await;
+        Self { namespace, docker, creations, proxy, operator, _folder: folder }
+    }
+
+    async fn workspace(&self) {
+        let repository = git_server().await.public("sample");
+        workspace(&self.namespace, "one", json!({"repository": {"url": repository}})).await;
+    }
+
+    async fn cut(&mut self, outage: Outage) {
+        match outage {
+            Outage::Down => self.proxy.stop().await,
+            Outage::Hangs => self.proxy.block(true),
+        }
+    }
+
+    async fn mend(&mut self, outage: Outage) {
+        match outage {
+            Outage::Down => self.proxy.resume().await,
+            Outage::Hangs => self.proxy.block(false),
+        }
+    }
+
+    async fn says_unreachable(&self) -> Workspace {
+        let seen = broken(&self.namespace, "one", "BackendUnreachable").await;
+        let backend = condition(&seen, "BackendReady");
+        assert!(backend.starts_with("False BackendUnreachable: "), "{}", describe(&seen));
+        seen
+    }
+
+    /// The one workspace has the one container that was ever made.
+    async fn assert_one_body(&self) {
+        let made = ready(&self.namespace, "one").await;
+        assert_eq!(condition(&made, "BackendReady"), "True Reachable: ");
+        let status = made.status.clone().unwrap_or_default();
+        assert_eq!(status.phase.as_deref(), Some("Running"), "{}", describe(&made));
+        let id = status.id.expect("it has an id");
+        let container = format!("berth-{}.one-{id}-1", self.namespace.name);
+        assert_eq!(self.creations.containers().await, [container.clone()]);
+        assert_eq!(self.docker.containers(), [container.clone()]);
+        assert_eq!(self.docker.networks(), [format!("berth-{id}")]);
+        assert_eq!(self.docker.volumes().len(), 2);
+        assert_eq!(
+            self.docker.exec(&container, "dev", "cd /workspace; cat app.py; git reflog | wc -l"),
+            "print('hello')\n1"
+        );
+    }
+
+    async fn end(self) {
+        delete(&self.namespace, "one").await;
+        gone(&self.namespace, "one").await;
+        assert_eq!(self.docker.everything(), Vec::<String>::new());
+        self.namespace.delete().await;
+    }
+}
+
+#[rstest]
+#[case::down(Outage::Down)]
+#[case::hanging(Outage::Hangs)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_said_and_over_when_the_daemon_is_back(#[case] outage: Outage) {
+    let mut world = World::new().await;
+    world.workspace().await;
+    ready(&world.namespace, "one").await;
+    let container = world.docker.containers().join(" ");
+    let state = "{{.Id}} {{.State.StartedAt}} {{.State.Running}}";
+    let before = world.docker.inspect(&container, state);
+
+    world.cut(outage).await;
+    let seen = world.says_unreachable().await;
+    assert_eq!(seen.status.unwrap_or_default().phase.as_deref(), Some("Degraded"));
+    let (code, _) = world.operator.get("/healthz").await;
+    assert_eq!(code, 200, "an outage of a backend is no reason to restart the operator");
+
+    let back = Instant::now();
+    world.mend(outage).await;
+    ready(&world.namespace, "one").await;
+    assert!(back.elapsed() < RECOVERY, "it took {:?}", back.elapsed());
+    assert_eq!(world.docker.inspect(&container, state), before);
+    world.assert_one_body().await;
+    world.end().await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_under_way_in_an_outage_goes_on_after_it(
+    #[values(Outage::Down, Outage::Hangs)] outage: Outage,
+    #[values("CreatingContainer", "create", "start", "exec_start")] when: &'static str,
+) {
+    let mut world = World::new().await;
+    let announced = moment(&world.namespace, "one", |workspace| {
+        workspace.status.as_ref().and_then(|status| status.step.as_deref()) == Some("CreatingContainer")
+    })
+    .await;
+    world.workspace().await;
+    match when {
+        "CreatingContainer" => announced.await,
+        action => world.creations.happened(action, 1).await,
+    }
+    world.cut(outage).await;
+    world.says_unreachable().await;
+
+    let back = Instant::now();
+    world.mend(outage).await;
+    ready(&world.namespace, "one").await;
+    assert!(back.elapsed() < RECOVERY, "it took {:?}", back.elapsed());
+    world.assert_one_body().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_lost_makes_no_second_container() {
+    let world = World::new().await;
+    world.proxy.lose_next_creation();
+    world.workspace().await;
+    world.assert_one_body().await;
+    assert!(world.operator.log().contains("blocked"), "the answer was not lost");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_daemon_disturbs_nothing() {
+    let mut world = World::new().await;
+    world.workspace().await;
+    ready(&world.namespace, "one").await;
+    let container = world.docker.containers().join(" ");
+    let before = world.docker.inspect(&container, "{{.Id}}");
+    world.proxy.stop().await;
+    world.proxy.resume().await;
+
+    // What happens after it is seen as before.
+    patch(&world.namespace, "one", json!({"spec": {"operatingMode": "Suspended"}})).await;
+    phase(&world.namespace, "one", "Suspended").await;
+    assert_eq!(world.docker.inspect(&container, "{{.Id}} {{.State.Running}}"), format!("{before} false"));
+    patch(&world.namespace, "one", json!({"spec": {"operatingMode": "Running"}})).await;
+    world.assert_one_body().await;
+    world.end().await;
+}
+
+#[rstest]
+#[case::down(Outage::Down)]
+#[case::hanging(Outage::Hangs)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_in_an_outage_ends_after_it(#[case] outage: Outage) {
+    let mut world = World::new().await;
+    world.workspace().await;
+    ready(&world.namespace, "one").await;
+    world.cut(outage).await;
+    delete(&world.namespace, "one").await;
+    let waits = until(&world.namespace, "one", "said to wait for the backend", |workspace| {
+        condition(workspace, "BackendReady").starts_with("False BackendUnreachable: ")
+    })
+    .await;
+    assert_eq!(waits.status.unwrap_or_default().phase.as_deref(), Some("Terminating"));
+    assert_eq!(world.docker.containers().len(), 1);
+
+    let back = Instant::now();
+    world.mend(outage).await;
+    gone(&world.namespace, "one").await;
+    assert!(back.elapsed() < RECOVERY, "it took {:?}", back.elapsed());
+    assert_eq!(world.docker.everything(), Vec::<String>::new());
+    world.namespace.delete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_starts_in_an_outage_goes_on_after_it() {
+    let mut world = World::new().await;
+    world.workspace().await;
+    world.creations.happened("create", 1).await;
+    world.operator.kill().await;
+    world.cut(Outage::Down).await;
+    world.operator.restart().await;
+    world.says_unreachable().await;
+    world.mend(Outage::Down).await;
+    world.assert_one_body().await;
+    world.end().await;
+}
