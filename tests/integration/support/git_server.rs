@@ -72,6 +72,26 @@ impl GitServer {
         format!("http://{}:{}/git/public/{name}.git", self.host, self.http)
     }
 
+    /// Address of a public repository of so many megabytes that can not be compressed, in files of
+    /// one megabyte each; made when it is asked for.
+    pub fn large(&self, megabytes: usize) -> String {
+        let name = format!("large-{megabytes}");
+        let bare = self.folder.join(format!("git/public/{name}.git"));
+        if !bare.exists() {
+            let work = self.folder.join("work").join(&name);
+            for number in 0..megabytes {
+                let bytes: Vec<u8> = std::iter::repeat_with(rand::random::<u8>).take(1 << 20).collect();
+                commit(&work, &format!("file-{number}"), &bytes);
+            }
+            git(
+                &self.folder,
+                &["init", "--quiet", "--bare", "--initial-branch=main", &bare.to_string_lossy()],
+            );
+            push(&work, &bare);
+        }
+        self.public(&name)
+    }
+
     /// Address of the private repository `secret`, which wants [`TOKEN`].
     pub fn private(&self) -> String {
         format!("https://{}:{}/git/private/secret.git", self.host, self.https)
@@ -182,7 +202,7 @@ fn make_repositories(folder: &Path) {
     push(&outer, &public.join("with-submodule.git"));
 }
 
-fn commit(folder: &Path, file: &str, content: &str) {
+fn commit(folder: &Path, file: &str, content: impl AsRef<[u8]>) {
     if !folder.exists() {
         fs::create_dir_all(folder).expect("no folder");
         git(folder, &["init", "--quiet", "--initial-branch=main"]);

@@ -60,10 +60,10 @@ async fn assert_one_body(
 ) {
     let id = workspace.status.clone().unwrap_or_default().id.expect("it has an id");
     let container = format!("berth-{}.{}-{id}-1", namespace.name, workspace.name_any());
-    assert_eq!(docker.containers(), [container.clone()]);
+    assert_eq!(docker.containers(), std::slice::from_ref(&container));
     assert_eq!(docker.networks(), [format!("berth-{id}")]);
     assert_eq!(docker.volumes().len(), 2, "{:?}", docker.volumes());
-    assert_eq!(creations.containers().await, [container.clone()]);
+    assert_eq!(creations.containers().await, std::slice::from_ref(&container));
     assert_eq!(docker.exec(&container, "dev", "cat /workspace/app.py"), "print('hello')");
 }
 

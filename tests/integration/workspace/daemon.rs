@@ -84,8 +84,8 @@ impl World {
         assert_eq!(status.phase.as_deref(), Some("Running"), "{}", describe(&made));
         let id = status.id.expect("it has an id");
         let container = format!("berth-{}.one-{id}-1", self.namespace.name);
-        assert_eq!(self.creations.containers().await, [container.clone()]);
-        assert_eq!(self.docker.containers(), [container.clone()]);
+        assert_eq!(self.creations.containers().await, std::slice::from_ref(&container));
+        assert_eq!(self.docker.containers(), std::slice::from_ref(&container));
         assert_eq!(self.docker.networks(), [format!("berth-{id}")]);
         assert_eq!(self.docker.volumes().len(), 2);
         assert_eq!(

@@ -92,7 +92,7 @@ async fn a_lost_status_is_rebuilt_from_what_is_there(#[case] watched: bool) {
     assert_eq!(is.git, was.git);
     assert_eq!(world.container_state(), before);
     world.assert_work_is_kept(&world.container);
-    assert_eq!(world.creations.containers().await, [world.container.clone()]);
+    assert_eq!(world.creations.containers().await, std::slice::from_ref(&world.container));
     world.end().await;
 }
 
@@ -120,7 +120,7 @@ async fn a_removed_container_comes_back_as_the_next_incarnation_with_the_same_vo
     .await;
     assert_eq!(id(&again), id(&world.made));
     let second = format!("{}2", world.container.strip_suffix('1').expect("it is the first"));
-    assert_eq!(world.docker.containers(), [second.clone()]);
+    assert_eq!(world.docker.containers(), std::slice::from_ref(&second));
     assert_eq!(world.docker.volumes(), volumes);
     assert_eq!(world.docker.networks().len(), 1);
     world.assert_work_is_kept(&second);
@@ -143,7 +143,7 @@ async fn a_container_that_was_killed_is_started_again() {
     assert_eq!(after.incarnation, Some(1));
     assert_eq!(after.phase.as_deref(), Some("Running"));
     world.assert_work_is_kept(&world.container);
-    assert_eq!(world.creations.containers().await, [world.container.clone()]);
+    assert_eq!(world.creations.containers().await, std::slice::from_ref(&world.container));
     world.end().await;
 }
 
@@ -278,7 +278,7 @@ async fn a_suspended_workspace_without_a_status_stays_suspended() {
     patch(&world.namespace, "one", json!({"spec": {"operatingMode": "Running"}})).await;
     ready(&world.namespace, "one").await;
     world.assert_work_is_kept(&world.container);
-    assert_eq!(world.creations.containers().await, [world.container.clone()]);
+    assert_eq!(world.creations.containers().await, std::slice::from_ref(&world.container));
     world.end().await;
 }
 
@@ -317,7 +317,7 @@ async fn a_status_lost_while_it_is_made_makes_no_second_container() {
     operator.restart().await;
     let made = ready(&namespace, "one").await;
     let container = format!("berth-{}.one-{}-1", namespace.name, id(&made).expect("it has an id"));
-    assert_eq!(creations.containers().await, [container.clone()]);
+    assert_eq!(creations.containers().await, std::slice::from_ref(&container));
     assert_eq!(our_docker.containers(), [container]);
     assert_eq!(our_docker.volumes().len(), 2);
     delete(&namespace, "one").await;
