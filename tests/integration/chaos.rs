@@ -24,7 +24,7 @@ use kube::{
 use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::support::{Namespace, control_plane, eventually, objects};
+use crate::support::{Namespace, control_plane, eventually, eventually_every, objects};
 
 const WORKSPACES: usize = 200;
 /// Failing tries wait longer and longer, and a few have much bad luck.
@@ -65,7 +65,8 @@ where
 
 /// Waits until so many workspaces are in a phase.
 async fn count(api: &Api<Workspace>, what: &str, wanted: usize, holds: impl Fn(&Workspace) -> bool) {
-    eventually(PATIENCE, what, || async {
+    let started = std::time::Instant::now();
+    eventually_every(Duration::from_secs(1), PATIENCE, what, || async {
         let all = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
         let others: Vec<String> = all.iter().filter(|one| !holds(one)).map(objects::describe).collect();
         match all.items.len() - others.len() == wanted {
@@ -76,6 +77,7 @@ async fn count(api: &Api<Workspace>, what: &str, wanted: usize, holds: impl Fn(&
         }
     })
     .await;
+    println!("{what}: after {:?}", started.elapsed());
 }
 
 fn in_phase(workspace: &Workspace, phase: &str) -> bool {

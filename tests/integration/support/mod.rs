@@ -14,7 +14,7 @@ pub use control_plane::{ControlPlane, Namespace, control_plane};
 pub use docker::Docker;
 pub use git_server::{GitServer, git_server};
 pub use operator::{Operator, Settings};
-pub use wait::eventually;
+pub use wait::{eventually, eventually_every};
 
 use std::path::PathBuf;
 

@@ -7,3 +7,4 @@ mod leader;
 mod life;
 mod lost;
 mod removal;
+mod repository;
