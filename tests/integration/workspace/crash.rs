@@ -26,7 +26,8 @@ pub(super) async fn moment<F: Fn(&Workspace) -> bool>(
     let events = api.watch(&parameters, "0").await.expect("no watch").boxed();
     async move {
         let mut found = events.try_filter(|event| {
-            let now = matches!(event, WatchEvent::Added(object) | WatchEvent::Modified(object) if holds(object));
+            let now =
+                matches!(event, WatchEvent::Added(object) | WatchEvent::Modified(object) if holds(object));
             std::future::ready(now)
         });
         let found = tokio::time::timeout(PATIENCE, found.next()).await.expect("the moment does not come");
@@ -51,7 +52,12 @@ async fn spec() -> Value {
 }
 
 /// One container, one network, two volumes, and never a second container.
-async fn assert_one_body(namespace: &Namespace, workspace: &Workspace, docker: &Docker, creations: &Creations) {
+async fn assert_one_body(
+    namespace: &Namespace,
+    workspace: &Workspace,
+    docker: &Docker,
+    creations: &Creations,
+) {
     let id = workspace.status.clone().unwrap_or_default().id.expect("it has an id");
     let container = format!("berth-{}.{}-{id}-1", namespace.name, workspace.name_any());
     assert_eq!(docker.containers(), [container.clone()]);

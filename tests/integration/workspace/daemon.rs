@@ -18,11 +18,12 @@ const RECOVERY: Duration = Duration::from_secs(15);
 
 /// An operator whose way to the daemon can be cut.
 struct World {
+    // Ends before its things are cleared, or it would make them anew.
+    operator: Operator,
     namespace: Namespace,
     docker: Docker,
     creations: Creations,
     proxy: Proxy,
-    operator: Operator,
     _folder: tempfile::TempDir,
 }
 
@@ -88,7 +89,10 @@ impl World {
         assert_eq!(self.docker.containers(), [container.clone()]);
         assert_eq!(self.docker.networks(), [format!("berth-{id}")]);
         assert_eq!(self.docker.volumes().len(), 2);
-        assert_eq!(self.docker.exec(&container, "dev", "cd /workspace; cat app.py; git reflog | wc -l"), "print('hello')\n1");
+        assert_eq!(
+            self.docker.exec(&container, "dev", "cd /workspace; cat app.py; git reflog | wc -l"),
+            "print('hello')\n1"
+        );
     }
 
     async fn end(self) {

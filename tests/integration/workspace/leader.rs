@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::creations::Creations;
-use crate::support::{Docker, Namespace, Operator, Settings, control_plane, eventually, git_server, objects::*};
+use crate::support::{
+    Docker, Namespace, Operator, Settings, control_plane, eventually, git_server, objects::*,
+};
 
 /// Duration of the lease, as [`Settings`] have it.
 const LEASE: Duration = Duration::from_secs(3);
@@ -44,7 +46,12 @@ async fn two(settings: &Settings) -> (Operator, Operator) {
     (first, second)
 }
 
-async fn assert_one_body_each(namespace: &Namespace, names: &[String], docker: &Docker, creations: &Creations) {
+async fn assert_one_body_each(
+    namespace: &Namespace,
+    names: &[String],
+    docker: &Docker,
+    creations: &Creations,
+) {
     let mut expected = Vec::new();
     for name in names {
         let id = ready(namespace, name).await.status.unwrap_or_default().id.expect("it has an id");
@@ -82,7 +89,8 @@ async fn another_replica_takes_over_from_a_leader_that_was_killed() {
     let (mut first, second) = two(&settings).await;
     let names: Vec<String> = (1..=5).map(|number| format!("w{number}")).collect();
     for name in &names {
-        workspace(&namespace, name, json!({"repository": {"url": git_server().await.public("sample")}})).await;
+        workspace(&namespace, name, json!({"repository": {"url": git_server().await.public("sample")}}))
+            .await;
     }
     creations.happened("create", 2).await;
     first.kill().await;
@@ -101,7 +109,8 @@ async fn a_frozen_leader_finds_itself_replaced_and_stands_by() {
     let (first, second) = two(&settings).await;
     let names: Vec<String> = (1..=3).map(|number| format!("w{number}")).collect();
     for name in &names {
-        workspace(&namespace, name, json!({"repository": {"url": git_server().await.public("sample")}})).await;
+        workspace(&namespace, name, json!({"repository": {"url": git_server().await.public("sample")}}))
+            .await;
     }
     creations.happened("create", 1).await;
     first.signal("STOP");

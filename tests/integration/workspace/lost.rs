@@ -15,10 +15,11 @@ use crate::support::{
 
 /// A Ready workspace `one` with a repository, and everything around it.
 struct World {
+    // Ends before its things are cleared, or it would make them anew.
+    operator: Operator,
     namespace: Namespace,
     docker: Docker,
     creations: Creations,
-    operator: Operator,
     made: Workspace,
     container: String,
 }
@@ -42,7 +43,8 @@ impl World {
     async fn lose_status(&self) {
         let api = self.namespace.api::<Workspace>();
         let nothing = Patch::Merge(json!({"status": null}));
-        let left = api.patch_status("one", &PatchParams::default(), &nothing).await.expect("the patch is refused");
+        let left =
+            api.patch_status("one", &PatchParams::default(), &nothing).await.expect("the patch is refused");
         assert!(left.status.is_none(), "{}", describe(&left));
     }
 
