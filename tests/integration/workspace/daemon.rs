@@ -18,11 +18,12 @@ const RECOVERY: Duration = Duration::from_secs(15);
 
 /// An operator whose way to the daemon can be cut.
 struct World {
+    // Ends before its things are cleared, or it would make them anew.
+    operator: Operator,
     namespace: Namespace,
     docker: Docker,
     creations: Creations,
     proxy: Proxy,
-    operator: Operator,
     _folder: tempfile::TempDir,
 }
 

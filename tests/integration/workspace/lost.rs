@@ -15,10 +15,11 @@ use crate::support::{
 
 /// A Ready workspace `one` with a repository, and everything around it.
 struct World {
+    // Ends before its things are cleared, or it would make them anew.
+    operator: Operator,
     namespace: Namespace,
     docker: Docker,
     creations: Creations,
-    operator: Operator,
     made: Workspace,
     container: String,
 }
