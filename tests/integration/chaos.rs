@@ -23,6 +23,7 @@ use kube::{
 };
 use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing_subscriber::EnvFilter;
 
 use crate::support::{Namespace, control_plane, eventually, eventually_every, objects};
 
@@ -87,6 +88,8 @@ fn in_phase(workspace: &Workspace, phase: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hundreds_of_workspaces_with_faults_leave_nothing_over_and_nothing_twice() {
+    // RUST_LOG and --nocapture show what the leader does.
+    let _ = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).try_init();
     let plane = control_plane().await;
     let namespace = plane.namespace("chaos").await;
     let api: Api<Workspace> = namespace.api();

@@ -8,3 +8,4 @@ mod life;
 mod lost;
 mod removal;
 mod repository;
+mod rights;

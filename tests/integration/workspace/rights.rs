@@ -1,0 +1,123 @@
+//! The operator with exactly the rights that the chart gives its service account.
+
+use std::{path::PathBuf, process::Command};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    ControlPlane, Docker, Namespace, Operator, Settings, checkout, control_plane, control_plane::tool,
+    git_server, git_server::TOKEN, objects::*,
+};
+
+/// Applies the service account and the rights that the chart renders, and nothing else of it.
+fn grant(plane: &ControlPlane, namespace: &Namespace, secret_namespaces: &[&str]) {
+    let values = json!({
+        "config": {
+            "instance": "rights",
+            "watchNamespaces": [namespace.name],
+            "backends": [{"name": "docker", "docker": {"hosts": [{"name": "local", "endpoint": "unix:///var/run/docker.sock"}]}}],
+        },
+        "rbac": {"secretAccess": "Namespaces", "secretNamespaces": secret_namespaces},
+        "crds": {"install": false},
+        "userRoles": {"create": false},
+        "admissionPolicy": {"enabled": false},
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("values.yaml");
+    std::fs::write(&file, values.to_string()).unwrap();
+    let rendered = Command::new(tool("helm"))
+        .args(["template", "berth", "--namespace", &namespace.name, "--values"])
+        .arg(&file)
+        .arg(checkout().join("charts/berth"))
+        .env_remove("KUBECONFIG")
+        .output()
+        .unwrap();
+    assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+    let wanted = ["ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
+    let text = String::from_utf8(rendered.stdout).unwrap();
+    let objects: Vec<String> = text
+        .split("\n---")
+        .filter_map(|part| serde_yaml::from_str::<Value>(part.trim_start_matches("---")).ok())
+        .filter(|object| wanted.contains(&object["kind"].as_str().unwrap_or_default()))
+        .map(|object| object.to_string())
+        .collect();
+    assert!(objects.len() >= 4, "{objects:?}");
+    let list = format!("{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{}]}}", objects.join(","));
+    let applied = plane.kubectl_with_input(&["apply", "--filename", "-"], &list);
+    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+}
+
+/// A kubeconfig for the service account, with the administrator's address of the API server.
+fn kubeconfig(plane: &ControlPlane, namespace: &Namespace, folder: &tempfile::TempDir) -> PathBuf {
+    let token = plane.kubectl(&["create", "token", "berth", "--namespace", &namespace.name]);
+    let text = std::fs::read_to_string(plane.kubeconfig()).unwrap();
+    let mut config: Value = serde_yaml::from_str(&text).unwrap();
+    for user in config["users"].as_array_mut().unwrap() {
+        user["user"] = json!({"token": token.trim()});
+    }
+    let file = folder.path().join("kubeconfig");
+    std::fs::write(&file, serde_yaml::to_string(&config).unwrap()).unwrap();
+    file
+}
+
+async fn operator(
+    plane: &ControlPlane,
+    namespace: &Namespace,
+    folder: &tempfile::TempDir,
+) -> (Docker, Operator) {
+    let mut settings = Settings::docker(kubeconfig(plane, namespace, folder), &namespace.name);
+    settings.config["backends"][0]["docker"]["caBundleFile"] = json!(git_server().await.ca_file());
+    let docker = Docker::of(&settings.instance);
+    (docker, Operator::start(settings).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_charts_rights_are_enough_for_a_whole_life() {
+    let plane = control_plane().await;
+    let namespace = plane.namespace("rights").await;
+    grant(plane, &namespace, &[&namespace.name]);
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, operator) = operator(plane, &namespace, &folder).await;
+    template(&namespace).await;
+    secret(&namespace, "secrets", json!({"token": TOKEN, "password": "hunter2"})).await;
+    let spec = json!({
+        "repository": {"url": git_server().await.private(), "tokenSecretRef": {"name": "secrets"}},
+        "env": [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "secrets", "key": "password"}}}],
+    });
+    workspace(&namespace, "one", spec).await;
+    let made = ready(&namespace, "one").await;
+    let container = made.status.unwrap().container.unwrap().name.unwrap();
+    assert_eq!(docker.exec(&container, "dev", "printf %s \"$PASSWORD\""), "hunter2");
+    assert!(!docker.inspect(&container, "{{json .}}").contains("hunter2"));
+    assert_eq!(docker.exec(&container, "root", "stat -c '%U %a' /run/berth/secrets.env"), "dev 600");
+    assert!(docker.exec(&container, "root", "grep -rl hunter2 /etc /home || true").is_empty());
+
+    patch(&namespace, "one", json!({"spec": {"operatingMode": "Suspended"}})).await;
+    phase(&namespace, "one", "Suspended").await;
+    patch(&namespace, "one", json!({"spec": {"operatingMode": "Running"}})).await;
+    ready(&namespace, "one").await;
+    let events = plane.kubectl(&["get", "events", "--namespace", &namespace.name, "--output", "name"]);
+    assert!(events.lines().filter(|line| line.contains("/one.")).count() >= 4, "{events}");
+    delete(&namespace, "one").await;
+    gone(&namespace, "one").await;
+    assert_eq!(docker.everything(), Vec::<String>::new());
+    let log = operator.log();
+    assert!(!log.contains("forbidden"), "{log}");
+    namespace.delete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_can_not_be_read_where_that_was_not_granted() {
+    let plane = control_plane().await;
+    let namespace = plane.namespace("norights").await;
+    grant(plane, &namespace, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let (_docker, _operator) = operator(plane, &namespace, &folder).await;
+    template(&namespace).await;
+    secret(&namespace, "secrets", json!({"password": "hunter2"})).await;
+    let spec = json!({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "secrets", "key": "password"}}}]});
+    workspace(&namespace, "one", spec).await;
+    let refused = broken(&namespace, "one", "SecretForbidden").await;
+    assert!(condition(&refused, "Ready").contains("bind the ClusterRole"), "{}", describe(&refused));
+    namespace.delete().await;
+}
