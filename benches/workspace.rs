@@ -131,7 +131,7 @@ async fn at_rest(plane: &ControlPlane, audit: &Path) {
     let backends = json!([{"name": "memory", "memory": {"hosts": ["a", "b"]}}]);
     let mut settings = Settings::new(plane.kubeconfig(), &namespace.name, backends);
     settings.config["controller"] = json!({"concurrency": 16});
-    settings.config["log"] = json!({"format": "Json", "filter": "info"});
+    settings.config["log"]["filter"] = json!("info");
     settings.config["leaderElection"] = json!({"leaseName": "berth"});
     let operator = Operator::start(settings).await;
     objects::template(&namespace).await;

@@ -10,6 +10,7 @@
 pub mod execute;
 pub mod pass;
 pub mod phase;
+pub mod placement;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
