@@ -8,6 +8,8 @@
 //! what is there, so a pass may be cut off anywhere.
 
 pub mod execute;
+#[cfg(test)]
+mod fixtures;
 pub mod pass;
 pub mod phase;
 pub mod placement;

@@ -1,29 +1,22 @@
 //! The plan as a table: what is wanted, written down and there, and what comes next.
 
-use jiff::{SignedDuration, Timestamp};
-use kube::runtime::reflector::ObjectRef;
-
-use super::plan::*;
-use super::{
-    phase::{Phase, Step},
-    record::{Record, StandingError},
-    validate::{Desired, Subject, WayOut},
-};
-use crate::backend::{Body, Container, Incarnation, RunState};
-use crate::{
-    api::{Configured, GitStatus, OperatingMode, Operation},
-    backend::{BackendError, BodyId, Owner, Reason},
-    config::{Bytes, CpuMillis},
-    controller::workspace::{
-        OPERATION_CLONE,
-        record::{RecordedBody, ResolvedSpec},
-        validate::{CredentialRef, DeletionRequest, DesiredRepository},
-    },
-    provision::RemoteUrl,
-};
 use std::time::Duration;
 
-const BOOT: &str = "2026-01-01T00:00:00Z";
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    OPERATION_CLONE,
+    fixtures::{BOOT, container, desired, recorded, subject, there},
+    phase::{Phase, Step},
+    plan::*,
+    record::{Record, StandingError},
+    validate::{CredentialRef, DeletionRequest, Desired, DesiredRepository, Subject, WayOut},
+};
+use crate::{
+    api::{Configured, GitStatus, OperatingMode, Operation},
+    backend::{BackendError, Body, Container, Incarnation, Reason, RunState},
+    provision::RemoteUrl,
+};
 
 fn now() -> Timestamp {
     BOOT.parse::<Timestamp>().unwrap() + SignedDuration::from_secs(5)
@@ -31,43 +24,6 @@ fn now() -> Timestamp {
 
 fn limits() -> Limits {
     Limits { ip: Duration::from_secs(30), deletion: Duration::from_secs(600) }
-}
-
-fn subject() -> Subject {
-    Subject {
-        owner: Owner { namespace: "ns".into(), name: "ws".into(), uid: "uid".into() },
-        key: ObjectRef::new("ws").within("ns"),
-        generation: 2,
-        retry_nonce: None,
-        has_finalizer: true,
-        deletion: None,
-    }
-}
-
-fn resolved() -> ResolvedSpec {
-    ResolvedSpec {
-        image: "i".into(),
-        user: "dev".into(),
-        cpu: CpuMillis(1000),
-        memory: Bytes(1 << 30),
-        pids: 100,
-    }
-}
-
-fn desired() -> Desired {
-    Desired {
-        subject: subject(),
-        mode: OperatingMode::Running,
-        backend: "docker".into(),
-        pinned_host: None,
-        resolved: resolved(),
-        template: None,
-        repository: None,
-        git: Default::default(),
-        env: Vec::new(),
-        dns_servers: Vec::new(),
-        provision_timeout: Duration::from_secs(600),
-    }
 }
 
 fn with_repository() -> Desired {
@@ -84,20 +40,6 @@ fn with_repository() -> Desired {
 
 fn suspended() -> Desired {
     Desired { mode: OperatingMode::Suspended, ..desired() }
-}
-
-fn recorded(incarnation: u32) -> Record {
-    Record {
-        body: Some(RecordedBody {
-            id: "0011223344556677".parse::<BodyId>().unwrap(),
-            incarnation: Incarnation(incarnation),
-            backend: "docker".into(),
-            host: "local".into(),
-            resolved: resolved(),
-            template: None,
-        }),
-        ..Default::default()
-    }
 }
 
 fn seen() -> Record {
@@ -119,23 +61,6 @@ fn cloning() -> Record {
 
 fn cloned() -> Record {
     Record { git: Some(GitStatus::default()), ..set_up() }
-}
-
-fn container(state: RunState) -> Container {
-    Container {
-        id: "c".into(),
-        name: "berth-ns.ws-0011223344556677-1".into(),
-        incarnation: Incarnation(1),
-        state,
-        exit_code: None,
-        out_of_memory: false,
-        ip: Some("10.210.0.2".parse().unwrap()),
-        started_at: Some(BOOT.into()),
-    }
-}
-
-fn there(containers: Vec<Container>) -> Observed {
-    Observed::Body(Body { containers, network: true, volumes: vec!["v".into()] })
 }
 
 fn one(state: RunState) -> Observed {

@@ -1,89 +1,31 @@
 //! What is said of a Workspace, by situation.
 
 use jiff::Timestamp;
-use kube::runtime::reflector::ObjectRef;
 
 use super::{
+    fixtures::{BOOT, container, desired, recorded, there},
     phase::{Phase, Step},
     plan::{Observed, Settled},
     problem::Problem,
-    record::{Record, RecordedBody, ResolvedSpec},
+    record::Record,
     status::{Progress, Situation, describe, differs},
-    validate::{Desired, Subject},
 };
 use crate::{
     api::{Configured, WorkspaceStatus, condition},
-    backend::{Body, Container, Incarnation, Owner, RunState},
-    config::{Bytes, CpuMillis},
+    backend::RunState,
 };
-
-const BOOT: &str = "2026-01-01T00:00:00Z";
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
-fn resolved() -> ResolvedSpec {
-    ResolvedSpec {
-        image: "i".into(),
-        user: "dev".into(),
-        cpu: CpuMillis(1000),
-        memory: Bytes(1 << 30),
-        pids: 100,
-    }
-}
-
-fn desired() -> Desired {
-    Desired {
-        subject: Subject {
-            owner: Owner { namespace: "ns".into(), name: "ws".into(), uid: "uid".into() },
-            key: ObjectRef::new("ws").within("ns"),
-            generation: 1,
-            retry_nonce: None,
-            has_finalizer: true,
-            deletion: None,
-        },
-        mode: Default::default(),
-        backend: "docker".into(),
-        pinned_host: None,
-        resolved: resolved(),
-        template: None,
-        repository: None,
-        git: Default::default(),
-        env: Vec::new(),
-        dns_servers: Vec::new(),
-        provision_timeout: std::time::Duration::from_secs(600),
-    }
-}
-
 fn record(phase: Option<Phase>) -> Record {
-    Record {
-        body: Some(RecordedBody {
-            id: "0011223344556677".parse().unwrap(),
-            incarnation: Incarnation::FIRST,
-            backend: "docker".into(),
-            host: "local".into(),
-            resolved: resolved(),
-            template: None,
-        }),
-        configured: Some(Configured { started_at: BOOT.into(), generation: 1 }),
-        phase,
-        ..Default::default()
-    }
+    let configured = Some(Configured { started_at: BOOT.into(), generation: 2 });
+    Record { configured, phase, ..recorded(1) }
 }
 
 fn running() -> Observed {
-    let container = Container {
-        id: "0123456789abcdef".into(),
-        name: "berth-ns.ws-0011223344556677-1".into(),
-        incarnation: Incarnation::FIRST,
-        state: RunState::Running,
-        exit_code: None,
-        out_of_memory: false,
-        ip: Some("10.210.0.2".parse().unwrap()),
-        started_at: Some(BOOT.into()),
-    };
-    Observed::Body(Body { containers: vec![container], network: true, volumes: vec![] })
+    there(vec![container(RunState::Running)])
 }
 
 fn said(before: &WorkspaceStatus, record: &Record, progress: &Progress, now: Timestamp) -> WorkspaceStatus {
