@@ -3,6 +3,7 @@
 mod crash;
 mod creations;
 mod daemon;
+mod errors;
 mod leader;
 mod life;
 mod lost;
