@@ -11,5 +11,6 @@ mod api;
 mod chaos;
 mod chart;
 mod docker_backend;
+mod start_up;
 mod support;
 mod workspace;
