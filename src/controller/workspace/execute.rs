@@ -35,6 +35,8 @@ use super::{
 const PATIENCE: Duration = Duration::from_millis(400);
 /// Time between two progress messages in the status.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+/// Reason of a clone job that vanished.
+const INTERRUPTED: &str = "CloneInterrupted";
 /// How long one look at a job waits for its end.
 const JOB_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -101,7 +103,7 @@ impl Pass<'_> {
             }
             Plan::Configure => self.configure(desired).await,
             Plan::StartClone => self.start_clone(desired).await,
-            Plan::WatchClone => self.watch_clone(desired).await,
+            Plan::WatchClone => self.watch_clone().await,
             Plan::Stop => self.stop().await,
             Plan::Settled(_) | Plan::Blocked(..) | Plan::Stalled => Ok(Flow::Continue),
         }
@@ -403,7 +405,7 @@ impl Pass<'_> {
         Ok(Flow::Continue)
     }
 
-    async fn watch_clone(&mut self, desired: &Desired) -> Result<Flow, Stop> {
+    async fn watch_clone(&mut self) -> Result<Flow, Stop> {
         let step = Step::CloningRepository;
         let boot = self.boot();
         let Some(name) = self
@@ -449,15 +451,25 @@ impl Pass<'_> {
             // Nothing of the job is left: it never began, or died with its container.
             TaskState::Done(Ok(_)) => {
                 self.record.clone_job = None;
-                tracing::info!(?desired.repository, "the clone job is gone; starting it again");
+                if self.failed_to_start_job() {
+                    return Ok(Flow::Continue);
+                }
                 let problem = Problem::transient(
                     condition::REPOSITORY_READY,
-                    "CloneInterrupted",
+                    INTERRUPTED,
                     "the clone was interrupted before it ended",
                 );
                 Err(Stop::Problem(step, problem))
             }
         }
+    }
+
+    /// Whether the job is gone because its start failed: that failure has been waited for already.
+    /// A start that succeeds clears the error, so a job that vanishes again and again is not
+    /// started without a wait.
+    fn failed_to_start_job(&self) -> bool {
+        let error = self.object.status.as_ref().and_then(|status| status.error.as_ref());
+        error.is_some_and(|error| error.retryable && error.reason != INTERRUPTED)
     }
 
     async fn stop(&mut self) -> Result<Flow, Stop> {
