@@ -1,7 +1,7 @@
 //! What every pass of a controller works with.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -56,17 +56,36 @@ pub struct Context {
     pub step_clock: Mutex<HashMap<String, (Step, Instant)>>,
     /// The object behind each body, for the backends' changes.
     pub bodies: Mutex<HashMap<BodyId, WorkspaceKey>>,
+    /// Objects without an id of which this replica knows that no backend has anything: it has put
+    /// their finalizer on, or has searched for them.
+    pub without_body: Mutex<HashSet<String>>,
     /// This replica, for events.
     pub identity: String,
 }
 
 impl Context {
+    /// Notes whether an object is known to have nothing on any backend.
+    pub fn note_without_body(&self, uid: &str, known: bool) {
+        let mut without = self.without_body.lock().unwrap_or_else(PoisonError::into_inner);
+        if known {
+            without.insert(uid.to_owned());
+        } else {
+            without.remove(uid);
+        }
+    }
+
+    /// Whether an object is known to have nothing on any backend.
+    pub fn is_without_body(&self, uid: &str) -> bool {
+        self.without_body.lock().unwrap_or_else(PoisonError::into_inner).contains(uid)
+    }
+
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str, body: Option<BodyId>) {
         self.tasks.cancel(uid);
         self.backoff.clear(uid);
         self.crashes.clear(uid);
         self.objects.forget(uid);
+        self.note_without_body(uid, false);
         self.step_clock.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         if let Some(id) = body {
             self.bodies.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);

@@ -67,6 +67,7 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
         triggers,
         step_clock: Default::default(),
         bodies: Default::default(),
+        without_body: Default::default(),
         identity,
         backends: backends.clone(),
         config,

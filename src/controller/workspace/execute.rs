@@ -78,6 +78,7 @@ impl Pass<'_> {
         match plan {
             Plan::AddFinalizer => {
                 self.set_finalizer(true).await?;
+                self.context.note_without_body(self.uid(), true);
                 Ok(Flow::Continue)
             }
             Plan::Find => self.find(desired).await,
@@ -157,7 +158,7 @@ impl Pass<'_> {
         }
         self.search = Search::NotNeeded;
         match found.as_slice() {
-            [] => {}
+            [] => self.context.note_without_body(self.uid(), true),
             [(backend, one)] => {
                 tracing::info!(id = %one.body.id, host = one.body.host, "found again on its backend");
                 self.record.container_seen = one.incarnation.0 > 0;
@@ -188,6 +189,8 @@ impl Pass<'_> {
         let mut references = References::new(self.context.client.clone());
         references.check(desired).await.map_err(at(Step::Initializing))?;
         let host = self.choose_host(desired).map_err(at(Step::Initializing))?;
+        // From here on there may be something, whatever becomes of the status.
+        self.context.note_without_body(self.uid(), false);
         self.record.body = Some(RecordedBody {
             id: BodyId::random(),
             incarnation: Incarnation::FIRST,

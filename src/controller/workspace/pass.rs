@@ -66,7 +66,8 @@ impl<'a> Pass<'a> {
     fn new(context: &'a Context, object: Arc<Workspace>) -> Self {
         let subject = Subject::parse(&object);
         let record = Record::parse(object.status.as_ref());
-        let search = if subject.has_finalizer { Search::Needed } else { Search::NotNeeded };
+        let known = !subject.has_finalizer || context.is_without_body(&subject.owner.uid);
+        let search = if known { Search::NotNeeded } else { Search::Needed };
         let pass = Self { context, object, subject, record, search, observed: Observed::Nothing };
         pass.remember_body();
         pass

@@ -163,3 +163,24 @@ async fn the_operator_writes_no_spec_and_nothing_at_rest() {
     gone(&namespace, "one").await;
     namespace.delete().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_down_does_not_keep_others_from_going_on() {
+    let plane = control_plane().await;
+    let namespace = plane.namespace("elsewhere").await;
+    let mut settings = Settings::docker(plane.kubeconfig(), &namespace.name);
+    let down = json!({"name": "down", "docker": {"hosts": [{"name": "gone", "endpoint": "unix:///nowhere/docker.sock"}]}});
+    settings.config["backends"].as_array_mut().unwrap().push(down);
+    settings.config["defaultBackend"] = json!("docker");
+    let _docker = Docker::of(&settings.instance);
+    let _operator = Operator::start(settings).await;
+    template(&namespace).await;
+    workspace(&namespace, "one", json!({"envFrom": [{"secretRef": {"name": "late"}}]})).await;
+    broken(&namespace, "one", "SecretNotFound").await;
+    secret(&namespace, "late", json!({"LATE": "but here"})).await;
+    ready(&namespace, "one").await;
+    assert_eq!(warnings(&namespace, "one").await, ["SecretNotFound"]);
+    delete(&namespace, "one").await;
+    gone(&namespace, "one").await;
+    namespace.delete().await;
+}
