@@ -8,7 +8,7 @@ check_rust() {
 	say "cargo fmt"
 	cargo fmt --all --check
 	say "cargo clippy"
-	cargo clippy --quiet --locked --all-targets -- -D warnings
+	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 }
 
 check_scripts() {

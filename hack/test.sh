@@ -7,7 +7,7 @@ cd "$ROOT"
 
 need_apt openssh-server openssh-client
 say "unit tests"
-cargo test --locked --lib --bins
+cargo test --locked --workspace --lib --bins
 # These look into a real container, one image after the other.
 for image in workspace nogit git-server; do
 	say "setting up a container of $image"

@@ -19,6 +19,7 @@ pub mod api;
 pub mod backend;
 pub mod config;
 pub mod controller;
+pub mod gateway;
 pub mod health;
 pub mod metrics;
 pub mod operator;

@@ -16,6 +16,7 @@ use crate::{
 };
 
 use super::{
+    agents::Agents,
     backoff::Backoff,
     ledger::Ledger,
     tasks::Tasks,
@@ -59,6 +60,8 @@ pub struct Context {
     /// Objects without an id of which this replica knows that no backend has anything: it has put
     /// their finalizer on, or has searched for them.
     pub without_body: Mutex<HashSet<String>>,
+    /// What is known and wanted of the agents.
+    pub agents: Arc<Agents>,
     /// This replica, for events.
     pub identity: String,
 }
@@ -88,6 +91,7 @@ impl Context {
         self.note_without_body(uid, false);
         self.step_clock.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         if let Some(id) = body {
+            self.agents.forget(id);
             self.bodies.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         }
     }

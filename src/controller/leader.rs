@@ -68,6 +68,7 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
         step_clock: Default::default(),
         bodies: Default::default(),
         without_body: Default::default(),
+        agents: Default::default(),
         identity,
         backends: backends.clone(),
         config,

@@ -3,6 +3,7 @@
 //! Everything here runs in the leader alone, within [`run`]: when the lease is lost that future
 //! is dropped, and with it all work under way.
 
+pub mod agents;
 pub mod backoff;
 pub mod context;
 pub mod events;

@@ -1,0 +1,3 @@
+//! `berth-agent`: what runs inside a workspace.
+
+fn main() {}

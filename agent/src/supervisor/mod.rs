@@ -1,0 +1,1 @@
+//! Owns supervised processes and terminals. Speaks HTTP/2 on a Unix socket.

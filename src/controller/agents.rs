@@ -1,0 +1,112 @@
+//! What the leader knows of the agents, and what it wants of them. Filled by the gateways'
+//! streams; in memory only, since the gateways tell all of it again to a new leader.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use berth_link::wire::{AgentInfo, process::DesiredProcesses, process::Processes, system::Activity};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::backend::BodyId;
+
+/// A link that a gateway holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// Who is on it. It has answered the gateway's first questions.
+    pub agent: AgentInfo,
+    /// The replica that holds it.
+    pub gateway: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What is known of one agent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Agent {
+    /// Its link, while there is one.
+    pub link: Option<Link>,
+    /// When there was last none; absent: there never was one since this leader began.
+    pub lost_at: Option<Instant>,
+    /// Its processes as it last told.
+    pub processes: Option<Arc<Processes>>,
+    /// What it last told of work.
+    pub activity: Option<Activity>,
+}
+
+/// What is wanted of the agents, as the gateways are told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wanted {
+    /// The processes of each workspace.
+    pub processes: HashMap<BodyId, Arc<DesiredProcesses>>,
+    /// The bcrypt hashes of the previews' passwords, by host name.
+    pub passwords: HashMap<String, String>,
+}
+
+/// All agents.
+#[derive(Debug)]
+pub struct Agents {
+    known: Mutex<HashMap<BodyId, Agent>>,
+    wanted: watch::Sender<Wanted>,
+    /// When this leader began: an agent that it has not seen yet may be linked all the same.
+    pub began: Instant,
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        Self { known: Mutex::default(), wanted: watch::Sender::default(), began: Instant::now() }
+    }
+}
+
+impl Agents {
+    /// What is known of one.
+    pub fn get(&self, id: BodyId) -> Agent {
+        self.lock().get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Says which processes a workspace is to have: all of them, always.
+    pub fn want_processes(&self, id: BodyId, desired: DesiredProcesses) {
+        self.wanted.send_if_modified(|wanted| {
+            let same = wanted.processes.get(&id).is_some_and(|known| **known == desired);
+            if !same {
+                wanted.processes.insert(id, Arc::new(desired));
+            }
+            !same
+        });
+    }
+
+    /// Says the bcrypt hash of the password of a preview; `None`: it has none.
+    pub fn want_password(&self, host: &str, hash: Option<String>) {
+        self.wanted.send_if_modified(|wanted| match hash {
+            Some(hash) => wanted.passwords.insert(host.to_owned(), hash.clone()).as_ref() != Some(&hash),
+            None => wanted.passwords.remove(host).is_some(),
+        });
+    }
+
+    /// What is wanted, and its changes.
+    pub fn wanted(&self) -> watch::Receiver<Wanted> {
+        self.wanted.subscribe()
+    }
+
+    /// Notes something about an agent. Returns whether that changed anything.
+    pub fn note(&self, id: BodyId, change: impl FnOnce(&mut Agent)) -> bool {
+        let mut known = self.lock();
+        let agent = known.entry(id).or_default();
+        let before = agent.clone();
+        change(agent);
+        *agent != before
+    }
+
+    /// Forgets a workspace that is gone.
+    pub fn forget(&self, id: BodyId) {
+        self.lock().remove(&id);
+        self.wanted.send_if_modified(|wanted| wanted.processes.remove(&id).is_some());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<BodyId, Agent>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
