@@ -1,1 +1,3 @@
 //! Owns supervised processes and terminals. Speaks HTTP/2 on a Unix socket.
+
+pub mod machine;
