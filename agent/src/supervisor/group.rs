@@ -109,10 +109,12 @@ impl Together {
         match self {
             // 0 and 1 would mean other groups than one of ours.
             Self::Group(leader) | Self::Session(leader) if leader.as_raw() <= 1 => {}
-            Self::Group(leader) => drop(killpg(leader, signal)),
+            Self::Group(leader) => {
+                let _ = killpg(leader, signal);
+            }
             Self::Session(_) => {
                 for member in self.members() {
-                    drop(kill(number(member.pid), signal));
+                    let _ = kill(number(member.pid), signal);
                 }
             }
         }

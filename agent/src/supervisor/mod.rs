@@ -1,14 +1,38 @@
 //! Owns supervised processes and terminals. Speaks HTTP/2 on a Unix socket.
+//!
+//! What is decided here is decided in [`machine`]; the rest are thin edges around it: [`keeper`]
+//! carries out, [`run`] is one run of a process, [`output`] and [`log`] take down what it says.
+//! Nothing here knows the gateway: the link's process passes on what it asks.
 
-use std::path::PathBuf;
+use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
 
+use anyhow::Context as _;
+use axum::Router;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt as _;
+
+mod board;
 mod files;
 mod group;
+mod keeper;
 mod lines;
 mod log;
+mod log_stream;
 mod machine;
+mod output;
 mod probe;
+mod processes;
+mod routes;
+mod run;
 mod surroundings;
+#[cfg(test)]
+mod tests;
+
+use processes::ProcessSet;
+pub use routes::router;
 
 /// What a supervisor is given.
 #[derive(Clone, Debug)]
@@ -41,5 +65,67 @@ impl Default for Settings {
             user: "root".to_owned(),
             shell: "/bin/bash".into(),
         }
+    }
+}
+
+/// The processes and the terminals of a workspace.
+#[derive(Debug)]
+pub struct Supervisor {
+    processes: ProcessSet,
+}
+
+impl Supervisor {
+    /// Ends what a killed predecessor left, and goes on with what was wanted of it.
+    pub async fn take_over(settings: Settings) -> anyhow::Result<Arc<Self>> {
+        let settings = Arc::new(settings);
+        Ok(Arc::new(Self { processes: ProcessSet::take_over(settings).await? }))
+    }
+
+    /// Ends all processes and terminals.
+    pub async fn leave(&self) {
+        self.processes.leave().await;
+    }
+}
+
+/// Supervises until it is told to stop; then ends all that it has started.
+pub async fn serve(settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+    let listener = listen(&settings).await?;
+    let supervisor = Supervisor::take_over(settings).await?;
+    let router = router(supervisor.clone());
+    let connections = TaskTracker::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted.context("the socket is broken")?.0,
+            () = stop.cancelled() => break,
+        };
+        connections.spawn(stop.clone().run_until_cancelled_owned(answer(stream, router.clone())));
+    }
+    supervisor.leave().await;
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+async fn listen(settings: &Settings) -> anyhow::Result<UnixListener> {
+    let path = &settings.socket;
+    if let Some(folder) = path.parent() {
+        files::make_folder(folder).with_context(|| format!("{} can not be made", folder.display()))?;
+    }
+    if UnixStream::connect(path).await.is_ok() {
+        anyhow::bail!("another supervisor listens on {}", path.display());
+    }
+    // Left by one that was killed.
+    drop(std::fs::remove_file(path));
+    let listener = UnixListener::bind(path).with_context(|| format!("no socket at {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+async fn answer(stream: UnixStream, router: Router) {
+    let service =
+        service_fn(move |request: http::Request<hyper::body::Incoming>| router.clone().oneshot(request));
+    if let Err(error) = berth_link::transport::server().serve_connection(TokioIo::new(stream), service).await
+    {
+        tracing::debug!("a connection ended: {error}");
     }
 }
