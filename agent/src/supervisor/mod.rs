@@ -24,15 +24,18 @@ mod log_stream;
 mod machine;
 mod output;
 mod probe;
+mod problem;
 mod processes;
 mod routes;
 mod run;
 mod surroundings;
+mod terminals;
 #[cfg(test)]
 mod tests;
 
 use processes::ProcessSet;
 pub use routes::router;
+use terminals::Terminals;
 
 /// What a supervisor is given.
 #[derive(Clone, Debug)]
@@ -69,21 +72,22 @@ impl Default for Settings {
 }
 
 /// The processes and the terminals of a workspace.
-#[derive(Debug)]
 pub struct Supervisor {
     processes: ProcessSet,
+    terminals: Terminals,
 }
 
 impl Supervisor {
     /// Ends what a killed predecessor left, and goes on with what was wanted of it.
     pub async fn take_over(settings: Settings) -> anyhow::Result<Arc<Self>> {
         let settings = Arc::new(settings);
-        Ok(Arc::new(Self { processes: ProcessSet::take_over(settings).await? }))
+        let terminals = Terminals::new(settings.clone());
+        Ok(Arc::new(Self { processes: ProcessSet::take_over(settings).await?, terminals }))
     }
 
     /// Ends all processes and terminals.
     pub async fn leave(&self) {
-        self.processes.leave().await;
+        tokio::join!(self.processes.leave(), self.terminals.leave());
     }
 }
 

@@ -22,7 +22,7 @@ use http::{StatusCode, header};
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Supervisor, board::Board, log_stream};
+use super::{Supervisor, board::Board, log_stream, problem::Refused, terminals};
 
 /// Largest body of a request that is read as a whole.
 const LARGEST_BODY: usize = 8 << 20;
@@ -32,40 +32,6 @@ const BETWEEN_EVENTS: Duration = Duration::from_millis(200);
 const TAIL: std::ops::RangeInclusive<u64> = 1..=2000;
 const USUAL_TAIL: u64 = 200;
 const NO_LOG: &str = "(no log yet)\n";
-
-/// A problem as an answer.
-#[derive(Debug)]
-pub struct Refused(pub AgentProblem);
-
-impl From<AgentProblem> for Refused {
-    fn from(problem: AgentProblem) -> Self {
-        Self(problem)
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        let status = match self.0.code.as_str() {
-            "Invalid" => StatusCode::BAD_REQUEST,
-            "ProcessNotFound" | "TerminalNotFound" | "NotFound" => StatusCode::NOT_FOUND,
-            "TooManyTerminals" => StatusCode::TOO_MANY_REQUESTS,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        (status, Json(self.0)).into_response()
-    }
-}
-
-impl From<QueryRejection> for Refused {
-    fn from(rejection: QueryRejection) -> Self {
-        Self(AgentProblem::new("Invalid", rejection.body_text()))
-    }
-}
-
-impl From<JsonRejection> for Refused {
-    fn from(rejection: JsonRejection) -> Self {
-        Self(AgentProblem::new("Invalid", rejection.body_text()))
-    }
-}
 
 /// Who the supervisor is.
 #[derive(Clone, Debug, Serialize)]
@@ -83,6 +49,7 @@ pub fn router(supervisor: Arc<Supervisor>) -> Router {
         .route("/v1/processes/{id}/restart", post(restart))
         .route("/v1/processes/{id}/log", get(log))
         .route("/v1/events", get(events))
+        .merge(terminals::router())
         .fallback(|| async { Refused(AgentProblem::new("NotFound", "there is no such route")) })
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(supervisor)

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Settings, serve};
 
 mod processes;
+mod terminals;
 
 /// Nothing here takes this long.
 const DEADLINE: Duration = Duration::from_secs(30);
