@@ -16,7 +16,7 @@ use super::{
     board::Board,
     files::Groups,
     machine::{Action, Check, End, Event, Machine},
-    output::Output,
+    output::{News, Output},
     probe,
     run::Run,
 };
@@ -56,6 +56,7 @@ pub struct Keeper {
     shared: Shared,
     machine: Machine,
     output: Output,
+    news: News,
     run: Option<Run>,
     port_was_taken: bool,
     wait_until: Option<Instant>,
@@ -65,11 +66,12 @@ pub struct Keeper {
 
 impl Keeper {
     /// Begins with a process that does not run.
-    pub fn new(shared: Shared, spec: ProcessSpec, output: Output) -> Self {
+    pub fn new(shared: Shared, spec: ProcessSpec, output: Output, news: News) -> Self {
         Self {
             shared,
             machine: Machine::new(spec),
             output,
+            news,
             run: None,
             port_was_taken: false,
             wait_until: None,
@@ -95,7 +97,18 @@ impl Keeper {
                         Event::Unwanted
                     }
                 },
-                exit = over(&mut self.run) => self.ended(exit),
+                exit = over(&mut self.run) => {
+                    // It may have said why.
+                    if let Ok(line) = self.news.fatal.try_recv() {
+                        self.take(Event::FatalOutput { line }).await;
+                    }
+                    self.ended(exit)
+                }
+                Some(line) = self.news.fatal.recv() => Event::FatalOutput { line },
+                Ok(()) = self.news.errors.changed() => {
+                    self.show();
+                    continue;
+                }
                 () = reached(self.wait_until) => {
                     self.wait_until = None;
                     Event::WaitOver
@@ -122,6 +135,7 @@ impl Keeper {
             self.next_look = None;
         }
         self.output.log().limit(spec.logs);
+        self.output.look_for(&spec.errors);
         Event::Wanted(spec)
     }
 
@@ -163,6 +177,7 @@ impl Keeper {
             None => false,
         };
         drop(self.output.take_last_words());
+        drop(self.news.fatal.try_recv());
         match Run::start(spec, &self.shared.settings, &self.output) {
             Ok(run) => {
                 let pid = run.leader.pid;
@@ -210,7 +225,8 @@ impl Keeper {
     }
 
     fn state(&self) -> ProcessState {
-        self.machine.state().clone()
+        let (error_count, last_error) = self.output.error_summary();
+        ProcessState { error_count, last_error, ..self.machine.state().clone() }
     }
 
     /// Leaves nothing behind of a process that is forgotten.

@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 mod board;
+mod errors;
 mod files;
 mod group;
 mod keeper;

@@ -2,18 +2,20 @@
 //! says more than that waits, and nobody else does.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use berth_link::wire::process::{DetectedErrors, ErrorDetection};
 use jiff::Timestamp;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::{JoinHandle, spawn_blocking},
 };
 
 use super::{
+    errors::{Book, Detector},
     lines::{Line, Source, Splitter},
     log::Log,
 };
@@ -38,16 +40,61 @@ enum Entry {
 pub struct Output {
     entries: mpsc::Sender<Entry>,
     log: Arc<Log>,
-    last_words: Arc<Mutex<String>>,
+    heard: Arc<Mutex<Heard>>,
+}
+
+/// What the lines told.
+#[derive(Debug)]
+struct Heard {
+    detector: Detector,
+    errors: Book,
+    last_words: String,
+}
+
+/// What the keeper of the process is told of its output.
+#[derive(Debug)]
+pub struct News {
+    /// A line that says that the process is beyond help; none is missed, but of several only one
+    /// is told.
+    pub fatal: mpsc::Receiver<String>,
+    /// Whenever there is a new error.
+    pub errors: watch::Receiver<()>,
+}
+
+struct Teller {
+    fatal: mpsc::Sender<String>,
+    errors: watch::Sender<()>,
 }
 
 impl Output {
-    /// Takes output down in this log.
-    pub fn new(log: Arc<Log>) -> Self {
+    /// Takes output down in this log, and finds errors in it.
+    pub fn new(log: Arc<Log>, errors: &ErrorDetection) -> (Self, News) {
         let (entries, inbox) = mpsc::channel(QUEUE);
-        let last_words = Arc::default();
-        tokio::spawn(take_down(inbox, log.clone(), Arc::clone(&last_words)));
-        Self { entries, log, last_words }
+        let (tell_fatal, fatal) = mpsc::channel(1);
+        let (tell_errors, errors_seen) = watch::channel(());
+        let heard = Arc::new(Mutex::new(Heard {
+            detector: Detector::new(errors),
+            errors: Book::default(),
+            last_words: String::new(),
+        }));
+        let teller = Teller { fatal: tell_fatal, errors: tell_errors };
+        tokio::spawn(take_down(inbox, log.clone(), Arc::clone(&heard), teller));
+        (Self { entries, log, heard }, News { fatal, errors: errors_seen })
+    }
+
+    /// Sets what counts as an error from now on.
+    pub fn look_for(&self, errors: &ErrorDetection) {
+        lock(&self.heard).detector = Detector::new(errors);
+    }
+
+    /// The errors so far.
+    pub fn errors(&self) -> DetectedErrors {
+        lock(&self.heard).errors.errors()
+    }
+
+    /// How many errors there were, and what the newest says.
+    pub fn error_summary(&self) -> (u64, Option<String>) {
+        lock(&self.heard).errors.summary()
     }
 
     /// Where it is taken down.
@@ -80,7 +127,7 @@ impl Output {
 
     /// The last that the process said since this was last asked, at most 1 KiB.
     pub fn take_last_words(&self) -> String {
-        std::mem::take(&mut *self.last_words.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut lock(&self.heard).last_words)
     }
 }
 
@@ -101,7 +148,12 @@ async fn listen(entries: mpsc::Sender<Entry>, source: Source, mut from: impl Asy
     }
 }
 
-async fn take_down(mut inbox: mpsc::Receiver<Entry>, log: Arc<Log>, last_words: Arc<Mutex<String>>) {
+async fn take_down(
+    mut inbox: mpsc::Receiver<Entry>,
+    log: Arc<Log>,
+    heard: Arc<Mutex<Heard>>,
+    teller: Teller,
+) {
     let mut entries = Vec::with_capacity(QUEUE);
     while inbox.recv_many(&mut entries, QUEUE).await > 0 {
         let mut written = Vec::new();
@@ -112,7 +164,7 @@ async fn take_down(mut inbox: mpsc::Receiver<Entry>, log: Arc<Log>, last_words: 
                 Entry::Line(line) => {
                     line.write(&mut written);
                     if line.source != Source::Monitor {
-                        keep_end(&mut last_words.lock().unwrap_or_else(PoisonError::into_inner), &line.text);
+                        lock(&heard).hear(&line, &teller);
                     }
                 }
             }
@@ -129,6 +181,23 @@ async fn take_down(mut inbox: mpsc::Receiver<Entry>, log: Arc<Log>, last_words: 
             let _ = done.send(());
         }
     }
+}
+
+impl Heard {
+    fn hear(&mut self, line: &Line, teller: &Teller) {
+        keep_end(&mut self.last_words, &line.text);
+        let Some(found) = self.detector.find(&line.text) else { return };
+        if found.fatal {
+            // One is enough, and one is there when there is no room.
+            drop(teller.fatal.try_send(found.message.clone()));
+        }
+        self.errors.add(found, line.at);
+        teller.errors.send_replace(());
+    }
+}
+
+fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Adds a line, and drops what is too much at the beginning.
@@ -161,7 +230,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let limits = LogLimits { max_lines: 100_000, max_bytes: 16 << 20 };
         let log = Arc::new(Log::open(folder.path(), &"web".parse().unwrap(), limits).unwrap());
-        let output = Output::new(log.clone());
+        let nothing = ErrorDetection { json: false, text: false, fatal: Vec::new() };
+        let (output, _news) = Output::new(log.clone(), &nothing);
         let said = "hello\n".repeat(10_000) + "unended";
         let listener = output.listen(Source::Stderr, std::io::Cursor::new(said));
         output.drain(vec![listener]).await;

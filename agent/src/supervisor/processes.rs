@@ -135,9 +135,9 @@ impl ProcessSet {
         }
         let log = Log::open(&self.shared.settings.logs, &spec.id, spec.logs)
             .map_err(|error| AgentProblem::new("NotStored", format!("no log can be kept: {error}")))?;
-        let output = Output::new(Arc::new(log));
+        let (output, news) = Output::new(Arc::new(log), &spec.errors);
         let (inbox, messages) = mpsc::unbounded_channel();
-        let keeper = Keeper::new(self.shared.clone(), spec.clone(), output.clone());
+        let keeper = Keeper::new(self.shared.clone(), spec.clone(), output.clone(), news);
         let task = tokio::spawn(keeper.keep(messages));
         self.lock().insert(spec.id.clone(), Kept { inbox: inbox.clone(), output, task });
         tell(&inbox, spec).await;

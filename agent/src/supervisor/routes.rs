@@ -14,7 +14,7 @@ use axum::{
 };
 use berth_link::wire::{
     AgentProblem, Event,
-    process::{DesiredProcesses, LOG_OFFSET_HEADER, LogQuery, Processes},
+    process::{DesiredProcesses, DetectedErrors, LOG_OFFSET_HEADER, LogQuery, Processes},
 };
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -48,6 +48,7 @@ pub fn router(supervisor: Arc<Supervisor>) -> Router {
         .route("/v1/processes", put(want).get(processes))
         .route("/v1/processes/{id}/restart", post(restart))
         .route("/v1/processes/{id}/log", get(log))
+        .route("/v1/processes/{id}/errors", get(errors))
         .route("/v1/events", get(events))
         .merge(terminals::router())
         .fallback(|| async { Refused(AgentProblem::new("NotFound", "there is no such route")) })
@@ -107,6 +108,13 @@ async fn log(
         Body::from_stream(log_stream::once(part, query.timestamps))
     };
     Ok((headers, body).into_response())
+}
+
+async fn errors(
+    State(supervisor): State<Arc<Supervisor>>,
+    Path(id): Path<String>,
+) -> Result<Json<DetectedErrors>, Refused> {
+    Ok(Json(supervisor.processes.output(&id)?.errors()))
 }
 
 async fn events(State(supervisor): State<Arc<Supervisor>>) -> Response {

@@ -4,8 +4,8 @@ use std::{future::Future, path::Path, time::Duration};
 
 use axum::body::Body;
 use berth_link::wire::process::{
-    DesiredProcesses, ErrorDetection, Health, LogLimits, ProcessPhase, ProcessSpec, ProcessState, Processes,
-    Restart, RestartPolicy,
+    DesiredProcesses, ErrorDetection, Health, LOG_OFFSET_HEADER, LogLimits, ProcessPhase, ProcessSpec,
+    ProcessState, Processes, Restart, RestartPolicy,
 };
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Settings, serve};
 
 mod processes;
+mod successor;
 mod terminals;
 
 /// Nothing here takes this long.

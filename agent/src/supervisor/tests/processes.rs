@@ -1,13 +1,13 @@
 //! Supervised processes.
 
-use std::{fs, process};
+use std::fs;
 
-use berth_link::wire::{AgentProblem, process::LOG_OFFSET_HEADER};
+use berth_link::wire::{AgentProblem, process::DetectedErrors};
 use nix::sys::signal::Signal;
 use rstest::rstest;
 
 use super::*;
-use crate::supervisor::group::{Together, processes};
+use crate::supervisor::group::Together;
 
 fn group_is_empty(leader: u32) -> bool {
     Together::group(leader).members().is_empty()
@@ -105,12 +105,51 @@ async fn a_dev_server_is_running_when_its_port_answers() {
     let state = scene.until_phase(ProcessPhase::Running).await;
     assert!(state.port_open && state.healthy);
     Together::group(state.pid.unwrap()).signal(Signal::SIGSTOP);
-    let mut spec = spec;
     spec.health.startup_grace = Duration::ZERO;
     spec.health.timeout = Duration::from_millis(100);
     scene.want([spec]).await;
     let state = scene.until_one(|state| state.reason.as_deref() == Some("HealthCheckFailed")).await;
     assert!(state.message.unwrap().contains("within 100ms (2 times in a row)"));
+    scene.stop().await;
+}
+
+#[tokio::test]
+async fn errors_are_counted_and_a_fatal_one_ends_the_process() {
+    let scene = Scene::new().await;
+    let script = "echo 'TypeError: a:1:2'; echo 'TypeError: a:3:4'; echo '{\"level\":60,\"msg\":\"down\"}'; \
+                  echo 'heap out of memory' >&2; exec sleep 1000";
+    let mut spec = scene.spec("web", script);
+    spec.errors.fatal = vec!["Out Of Memory".to_owned()];
+    spec.restart.max_restarts = 0;
+    scene.want([spec]).await;
+    let state = scene.until_phase(ProcessPhase::Failed).await;
+    assert_eq!(state.reason.as_deref(), Some("CrashLoop"));
+    assert!(state.message.unwrap().starts_with("its output says: heap out of memory"));
+    assert_eq!(state.error_count, 4);
+    assert_eq!(state.pid, None);
+    let mut errors = scene.get::<DetectedErrors>("/v1/processes/web/errors").await.errors;
+    errors.sort_by_key(|error| error.message.clone());
+    let seen: Vec<_> =
+        errors.iter().map(|error| (error.level, error.message.as_str(), error.count)).collect();
+    assert_eq!(seen, [(50, "TypeError: a:3:4", 2), (60, "down", 1), (60, "heap out of memory", 1)]);
+    scene.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_floods_its_output_disturbs_nobody() {
+    let scene = Scene::new().await;
+    let flood = ProcessSpec {
+        logs: LogLimits { max_lines: 1000, max_bytes: 256 << 10 },
+        ..scene.spec("flood", "exec yes Error: flood")
+    };
+    scene
+        .want([flood, scene.spec("web", "while read line; do echo $line; done; echo hello; exec sleep 1000")])
+        .await;
+    scene.until(|states| states[0].error_count > 300_000).await;
+    soon(async { while !scene.text("/v1/processes/web/log").await.contains("hello") {} }).await;
+    assert!(scene.text("/v1/processes/flood/log?tail=2000").await.lines().count() <= 1000);
+    assert!(fs::metadata(scene.path("logs/flood.log")).unwrap().len() <= 256 << 10);
+    assert_eq!(scene.get::<DetectedErrors>("/v1/processes/flood/errors").await.errors.len(), 1);
     scene.stop().await;
 }
 
@@ -151,47 +190,6 @@ async fn what_is_wrong_is_refused(
     assert_eq!(scene.text("/v1/processes/web/log").await, "(no log yet)\n");
     assert_eq!(scene.get::<Processes>("/v1/processes").await.processes.len(), 1);
     scene.stop().await;
-}
-
-#[tokio::test]
-async fn a_successor_goes_on_with_one_process_of_each() {
-    let scene = Scene::new().await;
-    let mark = format!("{}.{}", 4000, process::id());
-    let of_ours = || {
-        processes(|_| true)
-            .into_iter()
-            .filter(|each| {
-                let line = fs::read(format!("/proc/{}/cmdline", each.pid)).unwrap_or_default();
-                line == format!("sleep\0{mark}\0").as_bytes()
-            })
-            .count()
-    };
-    scene.want([scene.spec("web", &format!("trap '' TERM HUP; sleep {mark} & exec sleep {mark}"))]).await;
-    let first = scene.until_phase(ProcessPhase::Running).await.pid.unwrap();
-    soon(async {
-        while of_ours() < 2 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    // As if it were killed: nobody ends its processes.
-    let Scene { folder, serving, client, .. } = scene;
-    drop(client);
-    serving.abort();
-    drop(serving.await);
-    // Half of the time the leader has ended with it.
-    Together::group(first).signal(Signal::SIGKILL);
-    let scene = Scene::begin(folder).await;
-    let second = scene.until_phase(ProcessPhase::Running).await.pid.unwrap();
-    assert_ne!(first, second);
-    soon(async {
-        while of_ours() != 2 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    scene.stop().await;
-    assert_eq!(of_ours(), 0);
 }
 
 impl Scene {
