@@ -120,6 +120,12 @@ impl Together {
         }
     }
 
+    /// Sends all of them a signal to end. Those that are stopped could not take it.
+    pub fn ask(self, signal: Signal) {
+        self.signal(signal);
+        self.signal(Signal::SIGCONT);
+    }
+
     /// Those of them that are alive.
     pub fn members(self) -> Vec<Identity> {
         match self {
@@ -149,7 +155,7 @@ impl Together {
         if self.members().is_empty() {
             return false;
         }
-        self.signal(ask);
+        self.ask(ask);
         if self.gone_within(patience).await {
             return false;
         }

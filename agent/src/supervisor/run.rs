@@ -97,7 +97,7 @@ async fn until_all_ended(mut child: Child, group: Together, end: CancellationTok
         Some(status) => (status, PATIENCE_WITH_REST),
         None => {
             let asked = Instant::now();
-            group.signal(Signal::SIGTERM);
+            group.ask(Signal::SIGTERM);
             let status = match timeout(PATIENCE, child.wait()).await {
                 Ok(status) => status,
                 Err(_) => {

@@ -59,7 +59,7 @@ fn time(text: &str) -> Option<usize> {
     if let Some(fraction) = text[length..].strip_prefix(['.', ',']) {
         length += 1 + digits(fraction);
     }
-    length += match text[length..].as_bytes() {
+    length += match &text.as_bytes()[length..] {
         [b'Z', ..] => 1,
         [b'+' | b'-', b'0'..=b'9', b'0'..=b'9', b':', b'0'..=b'9', b'0'..=b'9', ..] => 6,
         _ => 0,

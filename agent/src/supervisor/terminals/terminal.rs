@@ -127,9 +127,7 @@ impl Terminal {
 
     /// Hangs up, and kills what is left of its session after a while.
     pub async fn end(&self) {
-        let session = Together::session(self.leader);
-        session.signal(Signal::SIGCONT);
-        session.end(Signal::SIGHUP, PATIENCE).await;
+        Together::session(self.leader).end(Signal::SIGHUP, PATIENCE).await;
         drop(self.progress.subscribe().wait_for(|progress| progress.ended.is_some()).await);
     }
 
