@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -15,9 +15,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::group::{Identity, Stat};
 
-/// Makes a folder, and those above it, that only the user can look into.
+/// Makes a folder, and those above it, that only the user can look into; also where it is there
+/// already.
 pub fn make_folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
 }
 
 /// Replaces a file as a whole; only the user can read it.
@@ -113,8 +115,6 @@ fn boot() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

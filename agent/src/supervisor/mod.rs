@@ -10,9 +10,17 @@ use anyhow::Context as _;
 use axum::Router;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{UnixListener, UnixStream};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 use tower::ServiceExt as _;
+
+use crate::{config, users::User};
 
 mod board;
 mod errors;
@@ -90,6 +98,27 @@ impl Supervisor {
     pub async fn leave(&self) {
         tokio::join!(self.processes.leave(), self.terminals.leave());
     }
+}
+
+/// Supervises as this user, who it is already, until the init says that it is enough.
+pub async fn run(user: &User) -> anyhow::Result<()> {
+    let settings = Settings {
+        socket: config::SUPERVISOR_SOCKET.into(),
+        state: config::STATE.into(),
+        logs: config::LOGS.into(),
+        workspace: config::WORKSPACE.into(),
+        home: user.home.clone(),
+        user: user.name.clone(),
+        shell: user.shell.clone(),
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = CancellationToken::new();
+    let asked = stop.clone();
+    let _waiting = AbortOnDropHandle::new(tokio::spawn(async move {
+        terminate.recv().await;
+        asked.cancel();
+    }));
+    serve(settings, stop).await
 }
 
 /// Supervises until it is told to stop; then ends all that it has started.

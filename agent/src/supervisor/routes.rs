@@ -37,7 +37,7 @@ const NO_LOG: &str = "(no log yet)\n";
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Info {
-    supervisor_version: &'static str,
+    version: &'static str,
     protocol: u32,
 }
 
@@ -57,7 +57,7 @@ pub fn router(supervisor: Arc<Supervisor>) -> Router {
 }
 
 async fn info() -> Json<Info> {
-    Json(Info { supervisor_version: env!("CARGO_PKG_VERSION"), protocol: berth_link::wire::PROTOCOL })
+    Json(Info { version: env!("CARGO_PKG_VERSION"), protocol: berth_link::wire::PROTOCOL })
 }
 
 async fn want(

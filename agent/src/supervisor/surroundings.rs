@@ -21,6 +21,13 @@ pub fn command_shell() -> &'static str {
     BASH.into_iter().find(|path| Path::new(path).exists()).unwrap_or("/bin/sh")
 }
 
+/// The user's login shell, or bash where that lets nobody in.
+pub fn login_shell(settings: &Settings) -> &Path {
+    let shell = settings.shell.as_path();
+    let lets_in = !matches!(shell.file_name().and_then(OsStr::to_str), Some("nologin" | "false"));
+    if lets_in && shell.exists() { shell } else { Path::new(command_shell()) }
+}
+
 /// The user's environment: the agent's, without what is the agent's own.
 pub fn environment(
     settings: &Settings,
