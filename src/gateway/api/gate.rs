@@ -15,13 +15,16 @@ use tokio::time::sleep;
 use super::{
     Api, GROUP, VERSION,
     agent::Agent,
+    attach,
     channels::is_upgrade,
-    documents, exec,
+    documents, exec, files,
     identity::Identity,
     log,
     objects::{DevServerView, WorkspaceView},
     operation::{Operation, Resource},
+    portforward,
     problem::{Problem, Reason, Rendering},
+    proxy,
     review::{Access, Reviewer},
 };
 
@@ -209,6 +212,24 @@ impl Api {
             (Operation::Log, Some(known)) => {
                 log::read(&agent, &known.process, request.uri().query(), admission).await
             }
+            (Operation::Attach, _) => attach::attach(&agent, request, admission).await,
+            (Operation::PortForward, _) => portforward::forward(&agent, request, admission),
+            (Operation::Proxy { port, path }, known) => {
+                let port = port.or_else(|| known?.port).ok_or_else(|| {
+                    Problem::new(Reason::Conflict, "the dev server opens no port").code("NoPort")
+                })?;
+                proxy::pass(&agent, port, &path, request, admission).await
+            }
+            (
+                operation @ (Operation::ReadFile
+                | Operation::WriteFile
+                | Operation::DeleteFile
+                | Operation::ListFiles
+                | Operation::ReadArchive
+                | Operation::WriteArchive),
+                _,
+            ) => files::perform(&agent, &self.settings, &operation, request).await,
+            (Operation::Events, _) => log::events(&agent, admission).await,
             (operation, known) => documents::perform(&agent, operation, known, request).await,
         }
     }

@@ -1,4 +1,4 @@
-//! What a dev server says: its output and the errors in it.
+//! What is told as it happens: the output of a dev server, and the events of an agent.
 
 use std::time::Duration;
 
@@ -48,6 +48,15 @@ pub async fn read(
     if let Some(offset) = offset(&parts.headers) {
         headers.insert(HeaderName::from_static(LOG_OFFSET_HEADER), offset.into());
     }
+    Ok(response)
+}
+
+/// Answers with what the agent tells, as it happens: a JSON document a line, without end.
+pub async fn events(agent: &Agent, admission: Admission) -> Result<Response, Problem> {
+    let answer = agent.send(request(Method::GET, "/v1/events", Body::empty())?, PATIENCE).await?;
+    let mut response = Response::new(until_revoked(answer.into_body(), admission));
+    let lines = HeaderValue::from_static("application/x-ndjson");
+    response.headers_mut().insert(header::CONTENT_TYPE, lines);
     Ok(response)
 }
 

@@ -18,11 +18,13 @@ use berth_link::wire::exec::{ExecRequest, ExecResult};
 use crate::gateway::access::Agents;
 
 pub mod agent;
+mod attach;
 mod body;
 mod channels;
 pub mod discovery;
 mod documents;
 mod exec;
+mod files;
 mod frames;
 pub mod front_proxy;
 mod gate;
@@ -30,7 +32,9 @@ pub mod identity;
 mod log;
 pub mod objects;
 pub mod operation;
+mod portforward;
 pub mod problem;
+mod proxy;
 mod query;
 pub mod rates;
 pub mod review;
@@ -55,13 +59,15 @@ pub const VERSION: &str = "v1alpha1";
 pub struct Settings {
     /// Longest time that a command that is waited for may take. Default: 10 minutes.
     pub longest_exec: Duration,
+    /// Most bytes of a file or an archive, read or written. Default: 4 GiB.
+    pub largest_transfer: u64,
     /// How often things may be done.
     pub rates: Rates,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { longest_exec: Duration::from_secs(600), rates: Rates::default() }
+        Self { longest_exec: Duration::from_secs(600), largest_transfer: 4 << 30, rates: Rates::default() }
     }
 }
 

@@ -50,9 +50,11 @@ use crate::{
     gateway::access::{AgentError, Agents, Tunnel},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+mod requests;
+mod rights;
+mod sockets;
 
-// --- around the handlers -------------------------------------------------------------------------
+const PATIENCE: Duration = Duration::from_secs(20);
 
 struct People;
 
@@ -151,13 +153,31 @@ impl Agents for FakeAgent {
     }
 }
 
-/// What runs in the workspace.
+/// What runs in the workspace: it says what it was asked, and echoes over WebSockets.
 fn application() -> Router {
-    Router::new().fallback(|request: AxumRequest| async move {
+    Router::new().fallback(|mut request: AxumRequest| async move {
         let names: Vec<_> = request.headers().keys().map(ToString::to_string).collect();
         let body = format!("{} {} {}", request.method(), request.uri(), names.join(","));
-        ([("set-cookie", "a=b"), ("x-mine", "yes")], body)
+        if let Some(key) = request.headers().get(header::SEC_WEBSOCKET_KEY) {
+            let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+            tokio::spawn(echo(hyper::upgrade::on(&mut request)));
+            let headers =
+                [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-accept", &accept)];
+            return (StatusCode::SWITCHING_PROTOCOLS, headers).into_response();
+        }
+        ([("set-cookie", "a=b"), ("x-mine", "yes")], body).into_response()
     })
+}
+
+async fn echo(upgrade: hyper::upgrade::OnUpgrade) {
+    let stream = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
+    let role = tungstenite::protocol::Role::Server;
+    let mut socket = WebSocketStream::from_raw_socket(stream, role, None).await;
+    while let Some(Ok(message)) = socket.next().await {
+        if message.is_text() {
+            socket.send(message).await.unwrap();
+        }
+    }
 }
 
 fn agent_routes() -> Router {
@@ -257,16 +277,20 @@ fn frames_after(
     Body::from_stream(futures::stream::poll_fn(move |task| receiver.poll_recv(task))).into_response()
 }
 
-struct World {
+pub struct World {
     api: Arc<Api>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 fn world() -> World {
+    world_with(Settings::default())
+}
+
+fn world_with(settings: Settings) -> World {
     let asked = Arc::default();
     let agent = FakeAgent { routes: agent_routes(), asked: Arc::clone(&asked) };
     let reviewer = Reviewer::new(Arc::new(People));
-    let api = Api::new(Arc::new(agent), Arc::new(Known), reviewer, Arc::new(Root), Settings::default());
+    let api = Api::new(Arc::new(agent), Arc::new(Known), reviewer, Arc::new(Root), settings);
     World { api: Arc::new(api), asked }
 }
 
@@ -276,14 +300,19 @@ impl World {
         self.api.clone().router().layer(middleware::from_fn(believe))
     }
 
-    async fn asked(&self, user: &str, method: &str, path: &str, body: &str) -> (StatusCode, Value) {
+    async fn request(&self, user: &str, method: &str, path: &str, body: &str) -> Response {
         let request = Request::builder()
             .method(method)
             .uri(format!("/apis/{GROUP}/{VERSION}/namespaces/team/{path}"))
             .header("test-user", user)
             .body(Body::from(body.to_owned()))
             .unwrap();
-        let response = self.router().oneshot(request).await.unwrap();
+        self.router().oneshot(request).await.unwrap()
+    }
+
+    /// The answer as JSON; as a string where it is none.
+    async fn asked(&self, user: &str, method: &str, path: &str, body: &str) -> (StatusCode, Value) {
+        let response = self.request(user, method, path, body).await;
         let status = response.status();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         let value = serde_json::from_slice(&bytes)
@@ -355,167 +384,4 @@ fn refusal(error: tungstenite::Error) -> u16 {
         tungstenite::Error::Http(response) => response.status().as_u16(),
         other => panic!("{other}"),
     }
-}
-
-// --- who may do what -----------------------------------------------------------------------------
-
-#[rstest]
-#[case("reader", "GET", "devservers/web/log", 200)]
-#[case("reader", "GET", "workspaces/web/files?path=a", 200)]
-#[case("reader", "POST", "workspaces/web/exec", 403)]
-#[case("reader", "GET", "workspaces/web/proxy/3000/", 403)]
-#[case("reader", "PUT", "workspaces/web/files?path=a", 403)]
-#[case("reader", "POST", "devservers/web/restart", 403)]
-#[case("developer", "POST", "devservers/web/restart", 204)]
-#[case("developer", "POST", "workspaces/web/exec-root", 403)]
-#[case("stranger", "GET", "workspaces/web/stats", 403)]
-#[tokio::test]
-async fn rights_decide(#[case] user: &str, #[case] method: &str, #[case] path: &str, #[case] expected: u16) {
-    let (status, body) = world().asked(user, method, path, "{}").await;
-    assert_eq!(status.as_u16(), expected, "{body}");
-}
-
-#[tokio::test]
-async fn who_may_not_ask_learns_nothing_and_reaches_no_agent() {
-    let world = world();
-    let (there, _) = world.asked("stranger", "GET", "workspaces/web/stats", "").await;
-    let (missing, _) = world.asked("stranger", "GET", "workspaces/missing/stats", "").await;
-    assert_eq!((there.as_u16(), missing.as_u16()), (403, 403));
-    assert!(world.asked.lock().unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn a_request_without_a_user_is_refused() {
-    let request = Request::builder()
-        .uri(format!("/apis/{GROUP}/{VERSION}/namespaces/team/workspaces/web/stats"))
-        .header("x-remote-user", "administrator")
-        .body(Body::empty())
-        .unwrap();
-    let response = world().router().oneshot(request).await.unwrap();
-    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-}
-
-#[rstest]
-#[case(None, 401)]
-#[case(Some("Bearer token-of-reader"), 403)]
-#[case(Some("Bearer forged"), 401)]
-#[case(Some("Basic token-of-developer"), 401)]
-#[case(Some("Bearer token-of-developer"), 200)]
-#[tokio::test]
-async fn the_public_face_wants_a_token(#[case] header: Option<&str>, #[case] expected: u16) {
-    let mut request = Request::builder().method("POST").uri("/api/v1/namespaces/team/workspaces/web/exec");
-    if let Some(header) = header {
-        request = request.header("authorization", header);
-    }
-    // What only the front proxy may say counts for nothing here.
-    let mut request = request.body(Body::from(r#"{"command":["id"]}"#)).unwrap();
-    request.extensions_mut().insert(identity("administrator"));
-    let response = world().api.public_router().oneshot(request).await.unwrap();
-    assert_eq!(response.status().as_u16(), expected);
-    if expected != 200 {
-        assert_eq!(response.headers()["content-type"], "application/problem+json");
-    }
-}
-
-// --- which workspace -----------------------------------------------------------------------------
-
-#[rstest]
-#[case("workspaces/asleep/stats", 409, "Suspended")]
-#[case("workspaces/young/stats", 503, "NotReady")]
-#[case("workspaces/missing/stats", 404, "NotFound")]
-#[case("workspaces/web/nothing", 404, "NotFound")]
-#[case("devservers/leaving/log", 410, "Gone")]
-#[case("workspaces/web/git", 409, "NoRepository")]
-#[case("workspaces/web/stats", 502, "AgentUnavailable")]
-#[tokio::test]
-async fn problems_have_stable_words(#[case] path: &str, #[case] code: u16, #[case] reason: &str) {
-    let (status, body) = world().asked("developer", "GET", path, "").await;
-    assert_eq!((status.as_u16(), body["reason"].as_str()), (code, Some(reason)), "{body}");
-    assert_eq!(body["kind"], "Status");
-}
-
-#[tokio::test]
-async fn too_many_restarts_are_refused() {
-    let world = world();
-    for _ in 0..10 {
-        let (status, _) = world.asked("developer", "POST", "devservers/web/restart", "").await;
-        assert_eq!(status, StatusCode::NO_CONTENT);
-    }
-    let (status, body) = world.asked("developer", "POST", "devservers/web/restart", "").await;
-    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
-    assert!(body["details"]["retryAfterSeconds"].as_u64().unwrap() > 0, "{body}");
-}
-
-// --- what is done --------------------------------------------------------------------------------
-
-#[tokio::test]
-async fn a_command_is_waited_for() {
-    let body = r#"{"command":["ls","-l"],"timeoutMs":5000}"#;
-    let (status, result) = world().asked("developer", "POST", "workspaces/web/exec", body).await;
-    assert_eq!(status, StatusCode::OK);
-    assert_eq!(result["stdout"], r#"["ls", "-l"] Some(5000)"#);
-    assert_eq!(result["exitCode"], 0);
-}
-
-#[tokio::test]
-async fn root_is_not_the_agents_to_be() {
-    let world = world();
-    let body = r#"{"shell":"id"}"#;
-    let (status, result) = world.asked("administrator", "POST", "workspaces/web/exec-root", body).await;
-    assert_eq!((status.as_u16(), result["stdout"].as_str()), (200, Some("root for administrator")));
-    assert!(world.asked.lock().unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn a_log_is_text() {
-    let request = Request::builder()
-        .uri(format!("/apis/{GROUP}/{VERSION}/namespaces/team/devservers/web/log?tailLines=5&follow=true"))
-        .header("test-user", "reader")
-        .body(Body::empty())
-        .unwrap();
-    let response = world().router().oneshot(request).await.unwrap();
-    let headers = response.headers().clone();
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(body, "tail 5\nfollow true\n");
-    assert_eq!(headers["content-type"], "text/plain; charset=utf-8");
-    assert_eq!(headers["berth-log-offset"], "42");
-    assert_eq!(headers["x-content-type-options"], "nosniff");
-    assert!(headers["content-security-policy"].to_str().unwrap().starts_with("sandbox"));
-}
-
-// --- over WebSockets -----------------------------------------------------------------------------
-
-#[tokio::test]
-async fn a_streaming_command_has_its_channels() {
-    let path = "workspaces/web/exec?command=cat&command=-u&stdin=true";
-    let mut channels = world().socket("developer", path).await.unwrap();
-    channels.expect(1, "[\"cat\", \"-u\"]\n").await;
-    channels.send(0, b"hello").await;
-    channels.expect(1, "hello").await;
-    channels.send(4, br#"{"Width":80,"Height":24}"#).await;
-    channels.expect(2, r#"{"cols":80,"rows":24}"#).await;
-    channels.send(255, &[0]).await;
-    let status = channels.status().await;
-    assert_eq!(status["reason"], "NonZeroExitCode");
-    assert_eq!(status["details"]["causes"][0], json!({"reason": "ExitCode", "message": "3"}));
-}
-
-#[tokio::test]
-async fn a_command_that_does_not_start_says_so() {
-    let mut channels = world().socket("developer", "workspaces/web/exec?command=missing").await.unwrap();
-    let status = channels.status().await;
-    assert_eq!(
-        (status["status"].as_str(), status["reason"].as_str()),
-        (Some("Failure"), Some("CommandNotFound"))
-    );
-}
-
-#[rstest]
-#[case("reader", "workspaces/web/exec?command=id", 403)]
-#[case("developer", "workspaces/asleep/exec?command=id", 409)]
-#[case("developer", "workspaces/web/exec?stdin=true", 422)]
-#[tokio::test]
-async fn a_refusal_comes_before_the_upgrade(#[case] user: &str, #[case] path: &str, #[case] expected: u16) {
-    let refused = world().socket(user, path).await.err().expect("it was let in");
-    assert_eq!(refusal(refused), expected);
 }
