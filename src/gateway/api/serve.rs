@@ -106,13 +106,12 @@ impl Connection {
         let builder = builder();
         let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut served = std::pin::pin!(served);
-        let ended = tokio::select! {
+        tokio::select! {
             ended = served.as_mut() => return ended.map_err(anyhow::Error::from_boxed),
             // New settings hold for new connections; this one takes no more requests.
             _ = self.front_proxy.changed() => {}
             () = self.stop.cancelled() => {}
-        };
-        let () = ended;
+        }
         served.as_mut().graceful_shutdown();
         served.await.map_err(anyhow::Error::from_boxed)
     }
