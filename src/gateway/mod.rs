@@ -21,6 +21,7 @@ use crate::{
 };
 
 pub mod access;
+pub mod api;
 pub mod objects;
 pub mod public;
 

@@ -7,6 +7,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
 };
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::certificates::Identity;
 
@@ -53,8 +54,13 @@ pub fn client(identity: &Identity) -> anyhow::Result<ClientConfig> {
 /// The names in the certificate that the other end showed.
 pub fn names(certificates: Option<&[CertificateDer<'_>]>) -> Vec<String> {
     let Some([certificate, ..]) = certificates else { return Vec::new() };
-    let Ok(parsed) = webpki::EndEntityCert::try_from(certificate) else { return Vec::new() };
-    parsed.valid_dns_names().map(str::to_owned).collect()
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let Ok(Some(alternatives)) = parsed.subject_alternative_name() else { return Vec::new() };
+    let names = alternatives.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        _ => None,
+    });
+    names.collect()
 }
 
 #[cfg(test)]
@@ -75,11 +81,12 @@ mod tests {
         let connected = tokio::spawn(async move {
             let mut stream = connector.connect(name.try_into()?, one).await?;
             stream.write_all(b"x").await?;
-            stream.shutdown().await?;
+            stream.read_to_end(&mut Vec::new()).await?;
             anyhow::Ok(())
         });
         let mut stream = acceptor.accept(other).await?;
         stream.read_u8().await?;
+        stream.shutdown().await?;
         connected.await??;
         Ok(names(stream.get_ref().1.peer_certificates()))
     }
