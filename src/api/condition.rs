@@ -22,6 +22,14 @@ pub const NETWORK_READY: &str = "NetworkReady";
 pub const ENVIRONMENT_READY: &str = "EnvironmentReady";
 /// Whether the repository is checked out.
 pub const REPOSITORY_READY: &str = "RepositoryReady";
+/// Whether the DevServer's Workspace is there and can be used.
+pub const WORKSPACE_READY: &str = "WorkspaceReady";
+/// Whether the DevServer's process is as wanted.
+pub const PROCESS_RUNNING: &str = "ProcessRunning";
+/// Whether the DevServer's process has opened its port.
+pub const PORT_OPEN: &str = "PortOpen";
+/// Whether the DevServer's preview can be opened in a browser.
+pub const PREVIEW_READY: &str = "PreviewReady";
 /// Present while the operator works towards the spec (kstatus).
 pub const RECONCILING: &str = "Reconciling";
 /// Present while only a change by somebody else can help (kstatus).
@@ -42,6 +50,10 @@ pub const ORDER: &[&str] = &[
     NETWORK_READY,
     ENVIRONMENT_READY,
     REPOSITORY_READY,
+    WORKSPACE_READY,
+    PROCESS_RUNNING,
+    PORT_OPEN,
+    PREVIEW_READY,
     RECONCILING,
     STALLED,
 ];
@@ -63,7 +75,16 @@ impl<'a> ConditionList<'a> {
 
     /// Adds a condition, or replaces the one of the same type.
     pub fn set(&mut self, type_: &str, status: bool, reason: &str, message: &str) {
-        let word = if status { "True" } else { "False" };
+        self.put(type_, if status { "True" } else { "False" }, reason, message);
+    }
+
+    /// Adds a condition of which nobody can say now whether it holds, or replaces the one of the
+    /// same type.
+    pub fn set_unknown(&mut self, type_: &str, reason: &str, message: &str) {
+        self.put(type_, "Unknown", reason, message);
+    }
+
+    fn put(&mut self, type_: &str, word: &str, reason: &str, message: &str) {
         let since = self
             .before
             .iter()
