@@ -164,8 +164,8 @@ async fn a_port_that_somebody_else_has_is_named() {
     spec.restart.initial_delay = DEADLINE;
     spec.restart.max_delay = DEADLINE;
     scene.want([spec]).await;
-    let state = scene.until_one(|state| state.reason.as_deref() == Some("PortInUse")).await;
-    assert!(state.message.unwrap().contains(&format!("port {port} was open already")));
+    let state = scene.until_phase(ProcessPhase::Restarting).await;
+    assert_eq!(state.message.unwrap(), format!("exited with code 1; another process has port {port}"));
     scene.stop().await;
 }
 
@@ -175,6 +175,7 @@ async fn a_port_that_somebody_else_has_is_named() {
 #[case::no_number("GET", "/v1/processes/web/log?tail=x", "", StatusCode::BAD_REQUEST, "Invalid")]
 #[case::unknown("GET", "/v1/processes/other/log", "", StatusCode::NOT_FOUND, "ProcessNotFound")]
 #[case::restart("POST", "/v1/processes/other/restart", "", StatusCode::NOT_FOUND, "ProcessNotFound")]
+#[case::not_to_run("POST", "/v1/processes/web/restart", "", StatusCode::CONFLICT, "ProcessStopped")]
 #[case::no_route("GET", "/v1/nothing", "", StatusCode::NOT_FOUND, "NotFound")]
 #[case::no_json("PUT", "/v1/processes", "{", StatusCode::BAD_REQUEST, "Invalid")]
 #[case::no_set("PUT", "/v1/processes", "{}", StatusCode::BAD_REQUEST, "Invalid")]
