@@ -9,7 +9,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    api::{Template, Workspace},
+    api::{DevServer, Template, Workspace},
     backend::{
         AgentBinary, Backends, InstanceId, SharedBackend, docker::DockerBackend, memory::MemoryBackend,
         metered::Metered,
@@ -22,7 +22,7 @@ use crate::{
     },
     gateway::{self, Gateway},
     health::{self, Readiness},
-    internal::{self, certificates, follow::Follower, leader::Leadership, peers::Everywhere},
+    internal::{self, certificates, follow::Follower, leader::Leadership},
     link::{
         hub::Hub,
         keys::{self, Keys},
@@ -185,12 +185,15 @@ async fn lead(resources: Resources, stop: &CancellationToken) -> anyhow::Result<
 async fn wait_for_api(client: &Client, config: &Config, ready: &watch::Sender<Readiness>) {
     let namespace = config.watch_namespaces.first();
     loop {
-        let problem =
-            match (probe::<Workspace>(client, namespace).await, probe::<Template>(client, namespace).await) {
-                (Ok(()), Ok(())) => return,
-                (Err(error), _) => missing("workspaces", &error),
-                (_, Err(error)) => missing("templates", &error),
-            };
+        let problem = if let Err(error) = probe::<Workspace>(client, namespace).await {
+            missing("workspaces", &error)
+        } else if let Err(error) = probe::<Template>(client, namespace).await {
+            missing("templates", &error)
+        } else if let Err(error) = probe::<DevServer>(client, namespace).await {
+            missing("devservers", &error)
+        } else {
+            return;
+        };
         if ready.borrow().as_ref().err() != Some(&problem) {
             tracing::warn!("{problem}");
         }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kube::Client;
+use kube::{
+    Client,
+    runtime::reflector::{ObjectRef, Store},
+};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -10,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{Template, Workspace},
+    api::{DevServer, Template, Workspace},
     backend::Backends,
     config::Config,
     gateway::Gateway,
@@ -19,13 +22,14 @@ use crate::{
 
 use super::{
     backoff::Backoff,
-    context::{Context, Objects},
+    context::{Context, Objects, devservers_of},
+    devserver,
     ledger::Ledger,
     links,
     queue::{self, Watched},
     sweep,
     tasks::Tasks,
-    trigger::Triggers,
+    trigger::{Trigger, Triggers, WorkspaceKey},
     workspace::agent::Delivery,
 };
 
@@ -72,9 +76,11 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     let namespaces: Vec<String> = config.watch_namespaces.iter().cloned().collect();
     let workspaces: Vec<Watched<Workspace>> = queue::watches(&client, &namespaces);
     let templates: Vec<Watched<Template>> = queue::watches(&client, &template_namespaces(&config));
+    let devservers: Vec<Watched<DevServer>> = queue::watches(&client, &namespaces);
     let objects = Objects::new(
         workspaces.iter().map(Watched::reader).collect(),
         templates.iter().map(Watched::reader).collect(),
+        devservers.iter().map(Watched::reader).collect(),
     );
     let (triggers, mut triggered) = Triggers::channel();
     let context = Arc::new(Context {
@@ -92,12 +98,14 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
         without_body: Default::default(),
         agents: Default::default(),
         delivery,
+        devservers: Default::default(),
         identity,
         backends: backends.clone(),
         config,
     });
     metrics.watch_objects(&context);
     let workspaces_known: Vec<_> = workspaces.iter().map(Watched::filled).collect();
+    let devservers_known: Vec<_> = devservers.iter().map(Watched::filled).collect();
     let templates_known: Vec<_> = templates.iter().map(Watched::filled).collect();
 
     let (mut controllers, mut feeders) = (JoinSet::new(), JoinSet::new());
@@ -108,10 +116,10 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     if !all_filled(templates_known, &stop).await {
         return;
     }
-    let mut queues = Vec::new();
+    let mut queues = Queues::default();
     for watched in workspaces {
         let (sender, receiver) = mpsc::unbounded_channel();
-        queues.push((watched.reader(), sender));
+        queues.workspaces.push((watched.reader(), sender));
         controllers.spawn(queue::workspaces(watched, receiver, Arc::clone(&context), stop.clone()));
     }
     if let Some(gateway) = gateway {
@@ -124,16 +132,20 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     if !all_filled(workspaces_known, &stop).await {
         return;
     }
+    // A DevServer is about its Workspace, so none is looked at before those are known.
+    for watched in devservers {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        queues.devservers.push((watched.reader(), sender));
+        controllers.spawn(queue::devservers(watched, receiver, Arc::clone(&context), stop.clone()));
+    }
+    if !all_filled(devservers_known, &stop).await {
+        return;
+    }
     let _leading = Leading::begin(leadership, &context);
-    feeders.spawn(sweep::run(context, back, stop.clone()));
+    feeders.spawn(sweep::run(Arc::clone(&context), back, stop.clone()));
     loop {
         tokio::select! {
-            Some(key) = triggered.recv() => {
-                // The watch that knows the object; one that has not been seen yet is on its way.
-                if let Some((_, queue)) = queues.iter().find(|(reader, _)| reader.get(&key).is_some()) {
-                    let _ = queue.send(key);
-                }
-            }
+            Some(trigger) = triggered.recv() => queues.pass_on(trigger, &context),
             () = stop.cancelled() => break,
         }
     }
@@ -163,6 +175,57 @@ impl Leading {
 impl Drop for Leading {
     fn drop(&mut self) {
         self.0.send_replace(None);
+    }
+}
+
+/// The queues of the controllers, each with the cache of its watch.
+#[derive(Default)]
+struct Queues {
+    workspaces: Vec<Queue<Workspace>>,
+    devservers: Vec<Queue<DevServer>>,
+}
+
+type Queue<K> = (Store<K>, mpsc::UnboundedSender<ObjectRef<K>>);
+
+impl Queues {
+    /// Puts what was asked for into the queue of the watch that knows the object; one that has not
+    /// been seen yet is on its way.
+    fn pass_on(&self, trigger: Trigger, context: &Context) {
+        match trigger {
+            Trigger::Workspace(key) => self.workspace(key),
+            Trigger::DevServers(key) => self.devservers(&key, context),
+            Trigger::Agent(id) => {
+                if let Some(key) = context.workspace_of(id) {
+                    self.devservers(&key, context);
+                    self.workspace(key);
+                }
+            }
+            Trigger::Processes(id) => {
+                if let Some(key) = context.workspace_of(id) {
+                    self.devservers(&key, context);
+                }
+            }
+        }
+    }
+
+    fn workspace(&self, key: WorkspaceKey) {
+        if let Some((_, queue)) = self.workspaces.iter().find(|(reader, _)| reader.get(&key).is_some()) {
+            let _ = queue.send(key);
+        }
+    }
+
+    fn devservers(&self, key: &WorkspaceKey, context: &Context) {
+        let mut none = true;
+        for (reader, queue) in &self.devservers {
+            for devserver in devservers_of(reader, key) {
+                none = false;
+                let _ = queue.send(ObjectRef::from_obj(devserver.as_ref()));
+            }
+        }
+        // No pass would say that nothing is to run there.
+        if none {
+            devserver::tell_agent(context, key);
+        }
     }
 }
 

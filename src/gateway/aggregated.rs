@@ -36,7 +36,10 @@ pub async fn start(
 }
 
 /// The certificate to show, replaced whenever there is a newer one.
-fn certificate(mut identity: watch::Receiver<Identity>, stop: &CancellationToken) -> serve::ServingCertificate {
+fn certificate(
+    mut identity: watch::Receiver<Identity>,
+    stop: &CancellationToken,
+) -> serve::ServingCertificate {
     let sender = watch::Sender::new(None);
     let receiver = sender.subscribe();
     let follow = async move {

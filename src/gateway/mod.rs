@@ -15,7 +15,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{Config, GatewayConfig},
     controller::agents::Wanted,
-    internal::{identity::Shown, messages::Down, peers::Everywhere, root::{LeaderAddress, ThroughLeader}},
+    internal::{
+        identity::Shown,
+        messages::Down,
+        peers::Everywhere,
+        root::{LeaderAddress, ThroughLeader},
+    },
     link::{accept::Acceptor, hub::Hub, keys::Keys, push},
     listener,
 };

@@ -67,7 +67,9 @@ impl View for KnownWorkspace {
                 uid: workspace.uid().unwrap_or_default(),
                 id: status.and_then(|status| status.id.as_ref()?.parse().ok()),
                 phase: status.and_then(|status| status.phase.clone()),
-                user: status.and_then(|status| status.resolved.as_ref()).map(|resolved| resolved.user.clone()),
+                user: status
+                    .and_then(|status| status.resolved.as_ref())
+                    .map(|resolved| resolved.user.clone()),
                 deleting: workspace.metadata.deletion_timestamp.is_some(),
                 connected: conditions.iter().any(|one| connected(&one)),
             },
@@ -204,7 +206,7 @@ impl Workspaces {
 }
 
 fn host(devserver: &DevServer) -> Option<String> {
-    devserver.status.as_ref()?.preview.as_ref().map(|preview| preview.host.clone())
+    devserver.status.as_ref()?.preview.as_ref()?.host.clone()
 }
 
 impl DevServers {

@@ -81,7 +81,8 @@ impl ThroughLeader {
     async fn send(&self, order: &Order) -> anyhow::Result<ExecResult> {
         let address = self.leader.borrow().clone();
         let address = address.ok_or_else(|| anyhow::anyhow!("no controller leads at the moment"))?;
-        let mut leader = peers::connect(&address, Arc::clone(&self.tls.borrow()), CONTROLLER).await?;
+        let tls = Arc::clone(&self.tls.borrow());
+        let mut leader = peers::connect(&address, tls, CONTROLLER).await?;
         let request = Request::post(format!("https://{CONTROLLER}{PATH}"))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(serde_json::to_vec(order)?))?;
