@@ -27,7 +27,16 @@ pub struct Log {
     store: Mutex<Store>,
     /// Apart, so that nobody who sets it waits for the disk.
     limits: Mutex<LogLimits>,
-    end: watch::Sender<u64>,
+    growth: watch::Sender<Growth>,
+}
+
+/// How far a log has come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Growth {
+    /// Offset of its end.
+    pub end: u64,
+    /// Nothing more is added to it.
+    pub removed: bool,
 }
 
 #[derive(Debug)]
@@ -58,7 +67,7 @@ impl Log {
     pub fn open(folder: &Path, id: &ProcessId, limits: LogLimits) -> io::Result<Self> {
         let store = Store::open(folder.join(format!("{id}.log")))?;
         Ok(Self {
-            end: watch::Sender::new(store.end()),
+            growth: watch::Sender::new(Growth { end: store.end(), removed: false }),
             store: Mutex::new(store),
             limits: Mutex::new(bounded(limits)),
         })
@@ -74,12 +83,13 @@ impl Log {
         let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let mut store = self.lock();
         let done = store.append(lines, limits);
-        self.end.send_replace(store.end());
+        self.growth.send_modify(|growth| growth.end = store.end());
         done
     }
 
     /// Removes its files.
     pub fn remove(&self) -> io::Result<()> {
+        self.growth.send_modify(|growth| growth.removed = true);
         let store = self.lock();
         fs::remove_file(&store.path)?;
         fs::remove_file(starts_path(&store.path))
@@ -99,9 +109,9 @@ impl Log {
         store.part(offset.clamp(store.start, store.end()))
     }
 
-    /// Tells when the log has grown: the offset of its end.
-    pub fn grows(&self) -> watch::Receiver<u64> {
-        self.end.subscribe()
+    /// Tells when the log has grown.
+    pub fn grows(&self) -> watch::Receiver<Growth> {
+        self.growth.subscribe()
     }
 
     fn lock(&self) -> MutexGuard<'_, Store> {

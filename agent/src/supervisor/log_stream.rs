@@ -39,12 +39,15 @@ pub fn once(part: Part, timestamps: bool) -> impl Stream<Item = io::Result<Bytes
     pieces.map_ok(move |bytes| if timestamps { bytes } else { without_times(&mut start, &bytes) })
 }
 
-/// A part of a log, and then what is added to it, without end. What was dropped before it could be
+/// A part of a log, and then what is added to it, until it is removed. What was dropped before it could be
 /// sent is missing.
 pub fn follow(log: Arc<Log>, first: Part, timestamps: bool) -> impl Stream<Item = io::Result<Bytes>> {
     let grows = log.grows();
     let later = stream::unfold((log, grows, first.to), |(log, mut grows, offset)| async move {
-        grows.wait_for(|end| *end > offset).await.ok()?;
+        let growth = *grows.wait_for(|growth| growth.end > offset || growth.removed).await.ok()?;
+        if growth.end <= offset {
+            return None;
+        }
         let part = part(log.clone(), Some(offset), 0).await.ok()?;
         let next = part.to;
         Some((part, (log, grows, next)))

@@ -21,11 +21,12 @@ use super::{
     Settings,
     board::Board,
     files::{self, Desired, Groups},
-    group::{Identity, Stat, Together},
+    group::{self, Identity, Stat, Together},
     keeper::{Keeper, Message, Shared},
     log::Log,
     output::Output,
     run::PATIENCE,
+    surroundings,
 };
 
 /// So many processes at a time.
@@ -55,7 +56,11 @@ impl ProcessSet {
             files::make_folder(folder).with_context(|| format!("{} can not be made", folder.display()))?;
         }
         let (groups, left) = Groups::take_over(&settings.state);
-        join_all(left.values().map(|leader| end_left_group(*leader))).await;
+        let mark = surroundings::mark(&settings);
+        let recorded = left.values().filter(|leader| is_left(**leader)).map(|leader| leader.pid);
+        let leaders: BTreeSet<_> = recorded.chain(group::groups_with(&mark)).collect();
+        let end = |leader| Together::group(leader).end(Signal::SIGTERM, PATIENCE);
+        join_all(leaders.into_iter().map(end)).await;
         for id in left.keys() {
             groups.set(id, None)?;
         }
@@ -166,12 +171,10 @@ async fn tell(inbox: &mpsc::UnboundedSender<Message>, spec: ProcessSpec) -> bool
     inbox.send(Message::Want(Box::new(spec), done)).is_ok() && is_done.await.is_ok()
 }
 
-/// A group is still the one that was recorded while its leader is there, or while there is no new
-/// process of the leader's number: a number is not given anew while a group has it.
-async fn end_left_group(leader: Identity) {
-    if leader.is_there() || Stat::read(leader.pid).is_none() {
-        Together::group(leader.pid).end(Signal::SIGTERM, PATIENCE).await;
-    }
+/// Whether a group is still the one that was recorded: while its leader is there, or while there is
+/// no new process of the leader's number. A number is not given anew while a group has it.
+fn is_left(leader: Identity) -> bool {
+    leader.is_there() || Stat::read(leader.pid).is_none()
 }
 
 fn check(desired: &DesiredProcesses) -> Result<(), AgentProblem> {

@@ -11,6 +11,7 @@ mod event;
 pub use event::{Action, Check, End, Event};
 
 const PORT_IN_USE: &str = "PortInUse";
+const NOT_WELL: &str = "Unhealthy";
 
 /// What is wrong, in a stable word and for people.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,39 +198,43 @@ impl Machine {
     }
 
     fn checked(&mut self, check: Check) -> Vec<Action> {
-        let port_was_let_go = !check.port_open && matches!(self.stage, Stage::Alive { .. });
-        if port_was_let_go {
-            self.clear_trouble();
-        }
-        let Stage::Alive { failures } = &mut self.stage else { return Vec::new() };
+        let Stage::Alive { failures } = self.stage else { return Vec::new() };
         self.state.port_open = check.port_open;
         self.state.healthy = check.failure.is_none();
         let Some(failure) = check.failure else {
-            *failures = 0;
+            self.stage = Stage::Alive { failures: 0 };
             self.state.phase = ProcessPhase::Running;
+            self.clear_trouble_named(NOT_WELL);
             return Vec::new();
         };
+        if !check.port_open {
+            // Whoever had it has let it go.
+            self.clear_trouble_named(PORT_IN_USE);
+        }
         if check.age < self.spec.health.startup_grace {
             return Vec::new();
         }
-        *failures += 1;
-        if self.spec.health.failure_threshold == 0 || *failures < self.spec.health.failure_threshold {
+        let failures = failures + 1;
+        self.stage = Stage::Alive { failures };
+        if self.spec.health.failure_threshold == 0 || failures < self.spec.health.failure_threshold {
+            self.set_trouble(Trouble { reason: NOT_WELL, message: failure });
             return Vec::new();
         }
         let message = format!("{failure} ({failures} times in a row)");
-        let note = format!("ended: not well: {message}");
-        self.end(&note, Then::CountCrash(Trouble { reason: "HealthCheckFailed", message }))
+        self.end_as_crash(Trouble { reason: "HealthCheckFailed", message })
     }
 
     fn fatal(&mut self, line: &str) -> Vec<Action> {
         if !matches!(self.stage, Stage::Alive { .. }) {
             return Vec::new();
         }
-        let message = format!("its output says: {line}");
-        self.end(
-            "ended: fatal error in its output",
-            Then::CountCrash(Trouble { reason: "FatalError", message }),
-        )
+        self.end_as_crash(Trouble { reason: "FatalError", message: format!("its output says: {line}") })
+    }
+
+    fn end_as_crash(&mut self, trouble: Trouble) -> Vec<Action> {
+        self.set_trouble(trouble.clone());
+        let note = format!("ended: {}", trouble.message);
+        self.end(&note, Then::CountCrash(trouble))
     }
 
     fn end(&mut self, note: &str, then: Then) -> Vec<Action> {
@@ -339,6 +344,12 @@ impl Machine {
     fn set_trouble(&mut self, trouble: Trouble) {
         self.state.reason = Some(trouble.reason.to_owned());
         self.state.message = Some(trouble.message);
+    }
+
+    fn clear_trouble_named(&mut self, reason: &str) {
+        if self.state.reason.as_deref() == Some(reason) {
+            self.clear_trouble();
+        }
     }
 
     fn clear_trouble(&mut self) {

@@ -322,12 +322,15 @@ fn failed_checks_in_a_row_end_it_and_count_as_a_crash() {
     }
     scene.checked(Some("closed"), 10);
     scene.checked(Some("closed"), 15);
+    scene.shows(ProcessPhase::Starting, Some("Unhealthy"), &[]);
+    assert_eq!(scene.machine.state().message.as_deref(), Some("closed"));
     scene.checked(None, 20);
+    scene.shows(ProcessPhase::Running, None, &[]);
     scene.checked(Some("closed"), 25);
     scene.checked(Some("closed"), 30);
-    scene.shows(ProcessPhase::Running, None, &[]);
+    scene.shows(ProcessPhase::Running, Some("Unhealthy"), &[]);
     scene.checked(Some("closed"), 35);
-    scene.shows(ProcessPhase::Stopping, None, &[Action::End]);
+    scene.shows(ProcessPhase::Stopping, Some("HealthCheckFailed"), &[Action::End]);
     scene.ends(0, 36);
     scene.shows(ProcessPhase::Restarting, Some("HealthCheckFailed"), &[Action::Wait(Duration::from_secs(1))]);
 }
@@ -340,14 +343,14 @@ fn without_a_threshold_failed_checks_end_nothing() {
     for age in 0..1000 {
         scene.checked(Some("closed"), age);
     }
-    scene.shows(ProcessPhase::Starting, None, &[]);
+    scene.shows(ProcessPhase::Starting, Some("Unhealthy"), &[]);
 }
 
 #[test]
 fn a_fatal_error_ends_it_and_counts_as_a_crash() {
     let mut scene = Scene::running(spec());
     scene.is(Event::FatalOutput { line: "out of memory".to_owned() });
-    scene.shows(ProcessPhase::Stopping, None, &[Action::End]);
+    scene.shows(ProcessPhase::Stopping, Some("FatalError"), &[Action::End]);
     scene.is(ended(None, 1));
     scene.shows(ProcessPhase::Restarting, Some("FatalError"), &[Action::Wait(Duration::from_secs(1))]);
 }

@@ -75,8 +75,10 @@ async fn a_restart_is_done_and_so_is_a_stop_and_nothing_is_left() {
     scene.want([ProcessSpec { run: false, ..anew }]).await;
     scene.until_phase(ProcessPhase::Stopped).await;
     assert!(group_is_empty(state.pid.unwrap()));
+    let log = scene.send("GET", "/v1/processes/web/log?follow=true", Body::empty()).await;
     scene.want([]).await;
     scene.until(<[_]>::is_empty).await;
+    assert!(whole(log).await.ends_with(b"ended by signal 15\n"));
     assert_eq!(scene.text_status("/v1/processes/web/log").await, StatusCode::NOT_FOUND);
     assert!(!fs::exists(scene.path("logs/web.log")).unwrap());
     scene.stop().await;
