@@ -5,20 +5,29 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, Resource, api::ListParams};
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     api::{DevServer, Template, Workspace},
     backend::{
-        Backends, InstanceId, SharedBackend, docker::DockerBackend, memory::MemoryBackend, metered::Metered,
+        AgentBinary, Backends, InstanceId, SharedBackend, docker::DockerBackend, memory::MemoryBackend,
+        metered::Metered,
     },
-    config::{BackendConfig, Config},
+    config::{BackendConfig, Config, GatewayConfig},
     controller::{
         leader::{self, Resources},
         lease::Election,
+        workspace::agent::Delivery,
     },
+    gateway::{self, Gateway},
     health::{self, Readiness},
+    internal::{self, certificates, follow::Follower, leader::Leadership, peers::Everywhere},
+    link::{
+        hub::Hub,
+        keys::{self, Keys},
+    },
+    listener,
     metrics::Metrics,
 };
 
@@ -29,8 +38,33 @@ const CHECK_TIME: Duration = Duration::from_secs(10);
 /// How long passes under way may take to end after a request to stop.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// The parts of the operator that a process can run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// Everything.
+    All,
+    /// The controllers alone: backends and their credentials, and nothing that is public.
+    Controller,
+    /// The gateway alone: the way into workspaces, and no credentials of backends.
+    Gateway,
+}
+
+impl Role {
+    fn controls(self) -> bool {
+        self != Self::Gateway
+    }
+
+    fn serves(self) -> bool {
+        self != Self::Controller
+    }
+}
+
 /// Runs until SIGTERM or SIGINT.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        role != Role::Gateway || config.gateway.is_some(),
+        "the role gateway needs the section gateway of the configuration"
+    );
     let config = Arc::new(config);
     let stop = CancellationToken::new();
     tokio::spawn(cancel_on_signal(stop.clone())?);
@@ -44,7 +78,33 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         wait_for_api(&client, &config, &ready).await;
         let instance = instance(&client, &config, &ready).await;
         tracing::info!(%instance, "the marks on the backends carry this instance");
-        let backends = connect(&config, &instance, &metrics)?;
+        let keys = match &config.gateway {
+            Some(_) => {
+                Some(keys::obtain(&client, &config.own_namespace(), &keys_name(&config), &instance).await)
+            }
+            None => None,
+        };
+        let delivery = match (&config.gateway, &keys) {
+            (Some(gateway), Some(keys)) if role.controls() => Some(delivery(gateway, keys)?),
+            _ => None,
+        };
+        let identity = identity();
+        let leadership = watch::Sender::new(None);
+        let (gateway, address) = match (&config.gateway, &keys) {
+            (Some(settings), Some(keys)) => {
+                let parts =
+                    Parts { client: &client, config: &config, settings, keys, identity: &identity, role };
+                let (gateway, address) = parts.start(leadership.subscribe(), &stop).await?;
+                (gateway, Some(address))
+            }
+            _ => (None, None),
+        };
+        if !role.controls() {
+            let _ = ready.send(Ok(()));
+            stop.cancelled().await;
+            return Ok(());
+        }
+        let backends = connect(&config, &instance, delivery.as_ref(), &metrics)?;
         let ca_bundles = read_ca_bundles(&config)?;
         let _ = ready.send(Ok(()));
         let resources = Resources {
@@ -53,7 +113,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             backends,
             ca_bundles,
             metrics: Arc::clone(&metrics),
-            identity: identity(),
+            delivery,
+            gateway,
+            leadership,
+            address,
+            identity,
         };
         lead(resources, &stop).await
     };
@@ -70,7 +134,7 @@ async fn lead(resources: Resources, stop: &CancellationToken) -> anyhow::Result<
     let config = Arc::clone(&resources.config);
     // Its own client: its own connections, which the controllers' requests can not fill.
     let client = Client::try_default().await?;
-    let mut election = Election::new(
+    let election = Election::new(
         client,
         &config.own_namespace(),
         &config.leader_election.lease_name,
@@ -78,6 +142,7 @@ async fn lead(resources: Resources, stop: &CancellationToken) -> anyhow::Result<
         config.leader_election.duration.0,
         config.leader_election.renew_interval.0,
     );
+    let mut election = election.announcing(resources.address.clone());
     loop {
         let held = tokio::select! {
             held = election.acquire() => held,
@@ -185,10 +250,87 @@ async fn instance(client: &Client, config: &Config, ready: &watch::Sender<Readin
     }
 }
 
-fn connect(config: &Config, instance: &InstanceId, metrics: &Arc<Metrics>) -> anyhow::Result<Backends> {
+/// What gateway and internal listener are made from.
+struct Parts<'a> {
+    client: &'a Client,
+    config: &'a Config,
+    settings: &'a GatewayConfig,
+    keys: &'a Keys,
+    identity: &'a str,
+    role: Role,
+}
+
+impl Parts<'_> {
+    /// Starts the internal listener, and the gateway where this process has one. Returns that
+    /// and where other replicas reach this one.
+    async fn start(
+        &self,
+        leadership: Leadership,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<(Option<Gateway>, String)> {
+        let Self { client, config, settings, keys, identity, role } = *self;
+        let listen = settings.internal.listen;
+        let listener =
+            TcpListener::bind(listen).await.with_context(|| format!("gateway.internal.listen {listen}"))?;
+        let address = settings.internal.address(listener.local_addr()?.port());
+        let store = certificates::Store::new(client, config);
+        let shown = internal::identity::obtain(store, role.controls(), stop).await?;
+        let hub = Hub::new(identity);
+        let service = internal::serve::service(Arc::clone(&hub), leadership);
+        tokio::spawn(listener::serve(listener, Some(shown.server), service, stop.clone()));
+        if !role.serves() {
+            return Ok((None, address));
+        }
+        let agents = Arc::new(Everywhere::new(Arc::clone(&hub), shown.client.clone()));
+        let gateway = gateway::start(client, config, settings, keys, agents, hub, stop).await?;
+        let (namespace, lease) = (config.own_namespace(), &config.leader_election.lease_name);
+        let follower = Follower::new(client, &namespace, lease, identity, &address, shown.client);
+        let following = follower.run(gateway.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(following));
+        Ok((Some(gateway), address))
+    }
+}
+
+/// Name of the Secret with the keys that an installation makes for itself.
+fn keys_name(config: &Config) -> String {
+    format!("{}-keys", config.leader_election.lease_name)
+}
+
+/// How agents come into workspaces, and to this gateway.
+fn delivery(gateway: &GatewayConfig, keys: &Keys) -> anyhow::Result<Delivery> {
+    let path = match &gateway.agent.binary {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name("berth-agent"),
+    };
+    let binary = AgentBinary::read(&path)
+        .with_context(|| format!("the agent's program {} (gateway.agent.binary)", path.display()))?;
+    let certificate_authorities = match &gateway.agent_ca_file {
+        Some(file) => Some(
+            std::fs::read_to_string(file)
+                .with_context(|| format!("gateway.agentCaFile {}", file.display()))?,
+        ),
+        None => None,
+    };
+    Ok(Delivery {
+        binary,
+        keys: keys.tokens.clone(),
+        gateways: gateway.agent_addresses(),
+        certificate_authorities,
+        connect_timeout: gateway.agent.connect_timeout.0,
+        grace: gateway.agent.grace.0,
+    })
+}
+
+fn connect(
+    config: &Config,
+    instance: &InstanceId,
+    delivery: Option<&Delivery>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Backends> {
     let mut backends = Backends::new();
     for backend in &config.backends {
-        let connected = connect_one(backend, instance)?;
+        let agent = delivery.map(|delivery| delivery.binary.clone());
+        let connected = connect_one(backend, instance, agent)?;
         let (metrics, name) = (Arc::clone(metrics), backend.name.clone());
         let observer = Arc::new(move |call: &'static str, result: &'static str, took: Duration| {
             metrics.backend_called(&name, call, result, took);
@@ -198,9 +340,13 @@ fn connect(config: &Config, instance: &InstanceId, metrics: &Arc<Metrics>) -> an
     Ok(backends)
 }
 
-fn connect_one(backend: &BackendConfig, instance: &InstanceId) -> anyhow::Result<SharedBackend> {
+fn connect_one(
+    backend: &BackendConfig,
+    instance: &InstanceId,
+    agent: Option<AgentBinary>,
+) -> anyhow::Result<SharedBackend> {
     match (&backend.docker, &backend.memory) {
-        (Some(docker), _) => DockerBackend::connect(docker, instance.clone())
+        (Some(docker), _) => DockerBackend::connect(docker, instance.clone(), agent)
             .with_context(|| format!("backend {:?} can not be set up", backend.name)),
         (None, Some(memory)) => Ok(MemoryBackend::new(memory, instance.clone())),
         (None, None) => anyhow::bail!("backend {:?} has no kind", backend.name),
@@ -246,7 +392,7 @@ pub async fn check_backend(config: &Config, name: &str) -> anyhow::Result<()> {
     let backend = config
         .backend(name)
         .with_context(|| format!("the configuration has no backend {name:?}, but {}", known.join(", ")))?;
-    let connected = connect_one(backend, &InstanceId("berth-backend-check".to_owned()))?;
+    let connected = connect_one(backend, &InstanceId("berth-backend-check".to_owned()), None)?;
     let mut changes = connected.changes();
     let deadline = tokio::time::Instant::now() + CHECK_TIME;
     while connected.hosts().iter().any(|host| host.unreachable.is_some()) {

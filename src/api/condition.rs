@@ -22,6 +22,8 @@ pub const NETWORK_READY: &str = "NetworkReady";
 pub const ENVIRONMENT_READY: &str = "EnvironmentReady";
 /// Whether the repository is checked out.
 pub const REPOSITORY_READY: &str = "RepositoryReady";
+/// The agent in the container has a link to a gateway.
+pub const AGENT_CONNECTED: &str = "AgentConnected";
 /// Whether the DevServer's Workspace is there and can be used.
 pub const WORKSPACE_READY: &str = "WorkspaceReady";
 /// Whether the DevServer's process is as wanted.
@@ -50,6 +52,7 @@ pub const ORDER: &[&str] = &[
     NETWORK_READY,
     ENVIRONMENT_READY,
     REPOSITORY_READY,
+    AGENT_CONNECTED,
     WORKSPACE_READY,
     PROCESS_RUNNING,
     PORT_OPEN,

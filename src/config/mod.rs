@@ -10,12 +10,14 @@ use serde::Deserialize;
 
 pub mod docker;
 pub mod duration;
+pub mod gateway;
 pub mod memory;
 pub mod preview;
 pub mod quantity;
 
 pub use docker::{DockerBackend, DockerEndpoint, DockerHost};
 pub use duration::GoDuration;
+pub use gateway::GatewayConfig;
 pub use memory::MemoryBackend;
 pub use preview::PreviewConfig;
 pub use quantity::{Bytes, CpuMillis};
@@ -40,6 +42,9 @@ pub struct Config {
     pub default_backend: Option<String>,
     /// The backends.
     pub backends: Vec<BackendConfig>,
+    /// The way into workspaces. Absent: they have no agents.
+    #[serde(default)]
+    pub gateway: Option<GatewayConfig>,
     /// Which Templates are used when none is named, and from where.
     #[serde(default)]
     pub templates: TemplatesConfig,
@@ -383,6 +388,9 @@ impl Config {
             && !names.contains(default.as_str())
         {
             complain("defaultBackend", &format!("{default:?} is not the name of a backend"));
+        }
+        if let Some(gateway) = &self.gateway {
+            gateway.check(&mut complain);
         }
         if self.defaults.cpu > self.limits.cpu {
             complain("defaults.cpu", "must not exceed limits.cpu");

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kube::{
-    Client,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::Client;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -16,18 +13,21 @@ use crate::{
     api::{DevServer, Template, Workspace},
     backend::Backends,
     config::Config,
+    gateway::Gateway,
     metrics::Metrics,
 };
 
 use super::{
     backoff::Backoff,
-    context::{Context, Objects, devservers_of},
-    devserver,
+    context::{Context, Objects},
+    dispatch::Dispatch,
     ledger::Ledger,
+    links,
     queue::{self, Watched},
     sweep,
     tasks::Tasks,
-    trigger::{Trigger, Triggers, WorkspaceKey},
+    trigger::Triggers,
+    workspace::agent::Delivery,
 };
 
 /// What the leader's work is given.
@@ -43,6 +43,14 @@ pub struct Resources {
     pub ca_bundles: BTreeMap<String, String>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// How agents are delivered; absent where workspaces have none.
+    pub delivery: Option<Delivery>,
+    /// The gateway in this process.
+    pub gateway: Option<Gateway>,
+    /// Tells the rest of the process what this replica has while it is the leader.
+    pub leadership: watch::Sender<Option<Arc<Context>>>,
+    /// Where other replicas reach this one.
+    pub address: Option<String>,
     /// This replica's name.
     pub identity: String,
 }
@@ -50,7 +58,18 @@ pub struct Resources {
 /// Works until `stop` is cancelled, then lets passes that are under way come to their end.
 /// Dropping the future ends everything at once.
 pub async fn run(resources: Resources, stop: CancellationToken) {
-    let Resources { client, config, backends, ca_bundles, metrics, identity } = resources;
+    let Resources {
+        client,
+        config,
+        backends,
+        ca_bundles,
+        metrics,
+        delivery,
+        gateway,
+        leadership,
+        address,
+        identity,
+    } = resources;
     let namespaces: Vec<String> = config.watch_namespaces.iter().cloned().collect();
     let workspaces: Vec<Watched<Workspace>> = queue::watches(&client, &namespaces);
     let templates: Vec<Watched<Template>> = queue::watches(&client, &template_namespaces(&config));
@@ -76,6 +95,7 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
         without_body: Default::default(),
         agents: Default::default(),
         devservers: Default::default(),
+        delivery,
         identity,
         backends: backends.clone(),
         config,
@@ -93,11 +113,14 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     if !all_filled(templates_known, &stop).await {
         return;
     }
-    let mut queues = Queues::default();
+    let mut dispatch = Dispatch::default();
     for watched in workspaces {
         let (sender, receiver) = mpsc::unbounded_channel();
-        queues.workspaces.push((watched.reader(), sender));
+        dispatch.workspaces.push((watched.reader(), sender));
         controllers.spawn(queue::workspaces(watched, receiver, Arc::clone(&context), stop.clone()));
+    }
+    if let Some(gateway) = gateway {
+        feeders.spawn(own_gateway(Arc::clone(&context), gateway, address.unwrap_or_default()));
     }
     let (host_back, back) = mpsc::channel(1);
     for (name, backend) in backends {
@@ -109,70 +132,46 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     // A DevServer is about its Workspace, so none is looked at before those are known.
     for watched in devservers {
         let (sender, receiver) = mpsc::unbounded_channel();
-        queues.devservers.push((watched.reader(), sender));
+        dispatch.devservers.push((watched.reader(), sender));
         controllers.spawn(queue::devservers(watched, receiver, Arc::clone(&context), stop.clone()));
     }
     if !all_filled(devservers_known, &stop).await {
         return;
     }
+    let _leading = Leading::begin(leadership, &context);
     feeders.spawn(sweep::run(Arc::clone(&context), back, stop.clone()));
     loop {
         tokio::select! {
-            Some(trigger) = triggered.recv() => queues.pass_on(trigger, &context),
+            Some(trigger) = triggered.recv() => dispatch.pass_on(trigger, &context),
             () = stop.cancelled() => break,
         }
     }
     while controllers.join_next().await.is_some() {}
 }
 
-/// The queues of the controllers, each with the cache of its watch.
-#[derive(Default)]
-struct Queues {
-    workspaces: Vec<Queue<Workspace>>,
-    devservers: Vec<Queue<DevServer>>,
+/// Attends to the gateway in the leader's own process.
+async fn own_gateway(context: Arc<Context>, gateway: Gateway, address: String) {
+    let identity = context.identity.clone();
+    let tell = |message| {
+        gateway.take(message);
+        std::future::ready(true)
+    };
+    links::attend(&context, &identity, &address, gateway.hub.reports(), tell).await;
 }
 
-type Queue<K> = (Store<K>, mpsc::UnboundedSender<ObjectRef<K>>);
+/// Shows the rest of the process that this replica leads, until it is dropped.
+struct Leading(watch::Sender<Option<Arc<Context>>>);
 
-impl Queues {
-    /// Puts what was asked for into the queue of the watch that knows the object; one that has not
-    /// been seen yet is on its way.
-    fn pass_on(&self, trigger: Trigger, context: &Context) {
-        match trigger {
-            Trigger::Workspace(key) => self.workspace(key),
-            Trigger::DevServers(key) => self.devservers(&key, context),
-            Trigger::Agent(id) => {
-                if let Some(key) = context.workspace_of(id) {
-                    self.devservers(&key, context);
-                    self.workspace(key);
-                }
-            }
-            Trigger::Processes(id) => {
-                if let Some(key) = context.workspace_of(id) {
-                    self.devservers(&key, context);
-                }
-            }
-        }
+impl Leading {
+    fn begin(leadership: watch::Sender<Option<Arc<Context>>>, context: &Arc<Context>) -> Self {
+        leadership.send_replace(Some(Arc::clone(context)));
+        Self(leadership)
     }
+}
 
-    fn workspace(&self, key: WorkspaceKey) {
-        if let Some((_, queue)) = self.workspaces.iter().find(|(reader, _)| reader.get(&key).is_some()) {
-            let _ = queue.send(key);
-        }
-    }
-
-    fn devservers(&self, key: &WorkspaceKey, context: &Context) {
-        let mut none = true;
-        for (reader, queue) in &self.devservers {
-            for devserver in devservers_of(reader, key) {
-                none = false;
-                let _ = queue.send(ObjectRef::from_obj(devserver.as_ref()));
-            }
-        }
-        // No pass would say that nothing is to run there.
-        if none {
-            devserver::tell_agent(context, key);
-        }
+impl Drop for Leading {
+    fn drop(&mut self) {
+        self.0.send_replace(None);
     }
 }
 
