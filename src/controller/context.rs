@@ -10,7 +10,7 @@ use kube::{Client, Resource, ResourceExt, runtime::reflector::Store};
 
 use crate::{
     api::{DevServer, Template, Workspace},
-    backend::{BackendError, Backends, BodyId, JobState},
+    backend::{BackendError, Backends, BodyId, BodyRef, ContainerRef, JobState, Owner, SharedBackend},
     config::Config,
     metrics::Metrics,
 };
@@ -22,7 +22,7 @@ use super::{
     ledger::Ledger,
     tasks::Tasks,
     trigger::{Triggers, WorkspaceKey},
-    workspace::{Step, Templates, agent::Delivery},
+    workspace::{Step, Templates, agent::Delivery, record::Record},
 };
 
 /// How a task of a workspace ended.
@@ -85,6 +85,19 @@ impl Context {
     /// Whether an object is known to have nothing on any backend.
     pub fn is_without_body(&self, uid: &str) -> bool {
         self.without_body.lock().unwrap_or_else(PoisonError::into_inner).contains(uid)
+    }
+
+    /// The container of a body, as its status has it, with the backend that it is on.
+    pub fn container_of(&self, id: BodyId) -> Option<(SharedBackend, ContainerRef)> {
+        let key = self.workspace_of(id)?;
+        let workspace = self.objects.workspace(&key)?;
+        let record = Record::parse(workspace.status.as_ref());
+        let body = record.body.filter(|body| body.id == id)?;
+        let owner =
+            Owner { namespace: workspace.namespace()?, name: workspace.name_any(), uid: workspace.uid()? };
+        let backend = self.backends.get(&body.backend)?;
+        let reference = BodyRef { host: body.host, id, owner };
+        Some((Arc::clone(backend), ContainerRef { body: reference, incarnation: body.incarnation }))
     }
 
     /// Notes the Workspace of a body.

@@ -14,7 +14,7 @@ use futures::future::join_all;
 use nix::sys::signal::Signal;
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
 };
 
 use super::{
@@ -90,10 +90,18 @@ impl ProcessSet {
     }
 
     /// Restarts a process.
-    pub fn restart(&self, id: &str) -> Result<(), AgentProblem> {
-        let keepers = self.lock();
-        let told = keepers.get(id).is_some_and(|kept| kept.inbox.send(Message::Restart).is_ok());
-        if told { Ok(()) } else { Err(not_found(id)) }
+    pub async fn restart(&self, id: &str) -> Result<(), AgentProblem> {
+        let inbox = self.lock().get(id).map(|kept| kept.inbox.clone()).ok_or_else(|| not_found(id))?;
+        let (answer, answered) = oneshot::channel();
+        inbox.send(Message::Restart(answer)).map_err(|_| not_found(id))?;
+        if answered.await.map_err(|_| not_found(id))? {
+            Ok(())
+        } else {
+            Err(AgentProblem::new(
+                "ProcessStopped",
+                format!("{id} is not to run; there is nothing to restart"),
+            ))
+        }
     }
 
     /// The output of a process.
@@ -133,7 +141,10 @@ impl ProcessSet {
         {
             return Ok(());
         }
-        let log = Log::open(&self.shared.settings.logs, &spec.id, spec.logs)
+        let (settings, id, limits) = (self.shared.settings.clone(), spec.id.clone(), spec.logs);
+        let log = spawn_blocking(move || Log::open(&settings.logs, &id, limits))
+            .await
+            .unwrap_or_else(|error| Err(error.into()))
             .map_err(|error| AgentProblem::new("NotStored", format!("no log can be kept: {error}")))?;
         let (output, news) = Output::new(Arc::new(log), &spec.errors);
         let (inbox, messages) = mpsc::unbounded_channel();

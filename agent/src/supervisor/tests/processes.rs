@@ -107,6 +107,8 @@ async fn a_dev_server_is_running_when_its_port_answers() {
     Together::group(state.pid.unwrap()).signal(Signal::SIGSTOP);
     spec.health.startup_grace = Duration::ZERO;
     spec.health.timeout = Duration::from_millis(100);
+    spec.restart.initial_delay = DEADLINE;
+    spec.restart.max_delay = DEADLINE;
     scene.want([spec]).await;
     let state = scene.until_one(|state| state.reason.as_deref() == Some("HealthCheckFailed")).await;
     assert!(state.message.unwrap().contains("within 100ms (2 times in a row)"));
@@ -158,9 +160,12 @@ async fn a_port_that_somebody_else_has_is_named() {
     let scene = Scene::new().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    scene.want([ProcessSpec { port: Some(port), ..scene.spec("web", "exit 1") }]).await;
-    let state = scene.until_one(|state| state.reason.is_some()).await;
-    assert!(state.message.unwrap().contains(&format!("port {port} was open already")));
+    let mut spec = ProcessSpec { port: Some(port), ..scene.spec("web", "exit 1") };
+    spec.restart.initial_delay = DEADLINE;
+    spec.restart.max_delay = DEADLINE;
+    scene.want([spec]).await;
+    let state = scene.until_phase(ProcessPhase::Restarting).await;
+    assert_eq!(state.message.unwrap(), format!("exited with code 1; another process has port {port}"));
     scene.stop().await;
 }
 
@@ -170,6 +175,7 @@ async fn a_port_that_somebody_else_has_is_named() {
 #[case::no_number("GET", "/v1/processes/web/log?tail=x", "", StatusCode::BAD_REQUEST, "Invalid")]
 #[case::unknown("GET", "/v1/processes/other/log", "", StatusCode::NOT_FOUND, "ProcessNotFound")]
 #[case::restart("POST", "/v1/processes/other/restart", "", StatusCode::NOT_FOUND, "ProcessNotFound")]
+#[case::not_to_run("POST", "/v1/processes/web/restart", "", StatusCode::CONFLICT, "ProcessStopped")]
 #[case::no_route("GET", "/v1/nothing", "", StatusCode::NOT_FOUND, "NotFound")]
 #[case::no_json("PUT", "/v1/processes", "{", StatusCode::BAD_REQUEST, "Invalid")]
 #[case::no_set("PUT", "/v1/processes", "{}", StatusCode::BAD_REQUEST, "Invalid")]
