@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kube::{
-    Client,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::Client;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -22,14 +19,14 @@ use crate::{
 
 use super::{
     backoff::Backoff,
-    context::{Context, Objects, devservers_of},
-    devserver,
+    context::{Context, Objects},
+    dispatch::Dispatch,
     ledger::Ledger,
     links,
     queue::{self, Watched},
     sweep,
     tasks::Tasks,
-    trigger::{Trigger, Triggers, WorkspaceKey},
+    trigger::Triggers,
     workspace::agent::Delivery,
 };
 
@@ -97,8 +94,8 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
         bodies: Default::default(),
         without_body: Default::default(),
         agents: Default::default(),
-        delivery,
         devservers: Default::default(),
+        delivery,
         identity,
         backends: backends.clone(),
         config,
@@ -116,10 +113,10 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     if !all_filled(templates_known, &stop).await {
         return;
     }
-    let mut queues = Queues::default();
+    let mut dispatch = Dispatch::default();
     for watched in workspaces {
         let (sender, receiver) = mpsc::unbounded_channel();
-        queues.workspaces.push((watched.reader(), sender));
+        dispatch.workspaces.push((watched.reader(), sender));
         controllers.spawn(queue::workspaces(watched, receiver, Arc::clone(&context), stop.clone()));
     }
     if let Some(gateway) = gateway {
@@ -135,7 +132,7 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     // A DevServer is about its Workspace, so none is looked at before those are known.
     for watched in devservers {
         let (sender, receiver) = mpsc::unbounded_channel();
-        queues.devservers.push((watched.reader(), sender));
+        dispatch.devservers.push((watched.reader(), sender));
         controllers.spawn(queue::devservers(watched, receiver, Arc::clone(&context), stop.clone()));
     }
     if !all_filled(devservers_known, &stop).await {
@@ -145,7 +142,7 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     feeders.spawn(sweep::run(Arc::clone(&context), back, stop.clone()));
     loop {
         tokio::select! {
-            Some(trigger) = triggered.recv() => queues.pass_on(trigger, &context),
+            Some(trigger) = triggered.recv() => dispatch.pass_on(trigger, &context),
             () = stop.cancelled() => break,
         }
     }
@@ -175,57 +172,6 @@ impl Leading {
 impl Drop for Leading {
     fn drop(&mut self) {
         self.0.send_replace(None);
-    }
-}
-
-/// The queues of the controllers, each with the cache of its watch.
-#[derive(Default)]
-struct Queues {
-    workspaces: Vec<Queue<Workspace>>,
-    devservers: Vec<Queue<DevServer>>,
-}
-
-type Queue<K> = (Store<K>, mpsc::UnboundedSender<ObjectRef<K>>);
-
-impl Queues {
-    /// Puts what was asked for into the queue of the watch that knows the object; one that has not
-    /// been seen yet is on its way.
-    fn pass_on(&self, trigger: Trigger, context: &Context) {
-        match trigger {
-            Trigger::Workspace(key) => self.workspace(key),
-            Trigger::DevServers(key) => self.devservers(&key, context),
-            Trigger::Agent(id) => {
-                if let Some(key) = context.workspace_of(id) {
-                    self.devservers(&key, context);
-                    self.workspace(key);
-                }
-            }
-            Trigger::Processes(id) => {
-                if let Some(key) = context.workspace_of(id) {
-                    self.devservers(&key, context);
-                }
-            }
-        }
-    }
-
-    fn workspace(&self, key: WorkspaceKey) {
-        if let Some((_, queue)) = self.workspaces.iter().find(|(reader, _)| reader.get(&key).is_some()) {
-            let _ = queue.send(key);
-        }
-    }
-
-    fn devservers(&self, key: &WorkspaceKey, context: &Context) {
-        let mut none = true;
-        for (reader, queue) in &self.devservers {
-            for devserver in devservers_of(reader, key) {
-                none = false;
-                let _ = queue.send(ObjectRef::from_obj(devserver.as_ref()));
-            }
-        }
-        // No pass would say that nothing is to run there.
-        if none {
-            devserver::tell_agent(context, key);
-        }
     }
 }
 

@@ -27,8 +27,8 @@ use super::{
     write,
 };
 
-/// A link that broke, or that a new leader has not heard of, may be there again within this time.
-/// Until then what was said of a process stands.
+/// A link that broke, or that a new leader has not heard of, may be there again within this time,
+/// where nothing says how long. Until then what was said of a process stands.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Looks at one DevServer, tells its agent what is wanted, and says how it is.
@@ -172,19 +172,23 @@ fn agent_word(
     let (Some(body), Ok(desired)) = (workspace.and_then(body_of), desired) else {
         return (AgentWord::Disconnected, None);
     };
-    word(&context.agents.get(body), &desired.id, context.agents.began)
+    let grace = context.delivery.as_ref().map_or(GRACE, |delivery| delivery.grace);
+    word(&context.agents.get(body), &desired.id, context.agents.began, grace)
 }
 
-fn word(agent: &Agent, id: &ProcessId, began: Instant) -> (AgentWord, Option<Duration>) {
-    match (&agent.link, &agent.processes) {
-        (Some(_), Some(processes)) => {
+fn word(agent: &Agent, id: &ProcessId, began: Instant, grace: Duration) -> (AgentWord, Option<Duration>) {
+    if !agent.is_linked() {
+        let since = agent.unlinked_since().unwrap_or(began);
+        return match grace.checked_sub(since.elapsed()) {
+            Some(left) => (AgentWord::Unheard, Some(left)),
+            None => (AgentWord::Disconnected, None),
+        };
+    }
+    match &agent.processes {
+        Some(processes) => {
             let state = processes.processes.iter().find(|one| one.id == *id);
             (AgentWord::Told(state.cloned().map(Box::new)), None)
         }
-        (Some(_), None) => (AgentWord::Unheard, None),
-        (None, _) => match GRACE.checked_sub(agent.lost_at.unwrap_or(began).elapsed()) {
-            Some(left) => (AgentWord::Unheard, Some(left)),
-            None => (AgentWord::Disconnected, None),
-        },
+        None => (AgentWord::Unheard, None),
     }
 }

@@ -71,13 +71,36 @@ fn a_process_that_is_not_well(
     #[case] running: &str,
     #[case] stalled: bool,
 ) {
-    let status = said(&World::well(json!({})).telling(state(told)));
+    let exit = Some(Exit { code: Some(0), signal: None });
+    let status = said(&World::well(json!({})).telling(ProcessState { last_exit: exit, ..state(told) }));
     assert_eq!(phase(&status), expected);
     assert_eq!(word(&status, condition::READY), ready);
     assert_eq!(word(&status, condition::PROCESS_RUNNING), running);
     assert_eq!(word(&status, condition::PREVIEW_READY), "False PortClosed");
     assert_eq!(word(&status, condition::STALLED) != "absent", stalled);
     assert_eq!(word(&status, condition::RECONCILING) != "absent", !stalled);
+}
+
+#[test]
+fn a_process_that_was_stopped_and_is_wanted_again_is_on_its_way() {
+    let exit = Some(Exit { code: None, signal: Some(15) });
+    let told = ProcessState { last_exit: exit, ..state(ProcessPhase::Stopped) };
+    let status = said(&World::well(json!({})).telling(told));
+    assert_eq!((phase(&status), word(&status, condition::READY).as_str()), ("Starting", "False Starting"));
+}
+
+#[test]
+fn a_crash_says_why_and_that_it_is_not_the_end() {
+    let told = ProcessState {
+        reason: Some("Exited".into()),
+        message: Some("exited with code 1".into()),
+        last_output: Some("Error: x\n".into()),
+        ..state(ProcessPhase::Restarting)
+    };
+    let status = said(&World::well(json!({})).telling(told));
+    assert_eq!(word(&status, condition::READY), "False Exited");
+    assert_eq!(ready_message(&status), "exited with code 1; it is started again; last output: Error: x");
+    assert_eq!(status.last_output, None);
 }
 
 #[test]

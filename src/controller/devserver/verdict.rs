@@ -159,10 +159,11 @@ impl Verdict {
             ProcessPhase::Restarting | ProcessPhase::Stopping => {
                 let reason =
                     state.reason.as_deref().map_or("Restarting".to_owned(), |word| words::reason(Some(word)));
-                let text = format!("the process {} and is started again", ended(state.last_exit));
-                Self::new(Phase::Restarting, Outcome::Working, &reason, with_cause(text, state))
+                let text = format!("{}; it is started again", cause(state));
+                Self::new(Phase::Restarting, Outcome::Working, &reason, with_output(text, state))
             }
-            ProcessPhase::Stopped if state.started_at.is_none() => {
+            // What ended otherwise was stopped on request, and is wanted again now.
+            ProcessPhase::Stopped if state.last_exit.is_none_or(|exit| exit.code != Some(0)) => {
                 Self::starting("the agent has yet to start the process")
             }
             ProcessPhase::Stopped => {
@@ -178,12 +179,8 @@ impl Verdict {
                 Self::new(Phase::Stopped, Outcome::Stuck, "Completed", message)
             }
             ProcessPhase::Failed => {
-                let text = match state.message.as_deref().map(words::line).filter(|text| !text.is_empty()) {
-                    Some(message) => message,
-                    None => format!("the process {}", ended(state.last_exit)),
-                };
                 let reason = words::reason(state.reason.as_deref());
-                Self::new(Phase::Failed, Outcome::Stuck, &reason, with_output(text, state))
+                Self::new(Phase::Failed, Outcome::Stuck, &reason, with_output(cause(state), state))
             }
         }
     }
@@ -219,10 +216,11 @@ fn ended(exit: Option<Exit>) -> String {
     }
 }
 
-fn with_cause(text: String, state: &ProcessState) -> String {
+/// Why it ended: the agent's word, else how it ended.
+fn cause(state: &ProcessState) -> String {
     match state.message.as_deref().map(words::line).filter(|message| !message.is_empty()) {
-        Some(message) => format!("{text}: {message}"),
-        None => text,
+        Some(message) => message,
+        None => format!("the process {}", ended(state.last_exit)),
     }
 }
 
