@@ -6,3 +6,4 @@
 //! agent there, through [`access::Agents`].
 
 pub mod access;
+pub mod previews;
