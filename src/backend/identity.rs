@@ -35,7 +35,7 @@ pub struct BodyId([u8; 8]);
 
 impl BodyId {
     /// An id made of these bytes.
-    pub fn from_bytes(bytes: [u8; 8]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(bytes)
     }
 

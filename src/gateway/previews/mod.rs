@@ -20,6 +20,8 @@ mod pages;
 pub mod preview;
 mod refusal;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 mod upstream;
 pub mod visitor;
 mod websocket;

@@ -56,11 +56,14 @@ fn parse(host: &[u8]) -> Result<Site, Refusal> {
     if authority.as_str().contains('@') {
         return Err(WRONG);
     }
-    let port = match authority.port() {
-        Some(port) => Some(port.as_str().parse().map_err(|_| WRONG)?),
-        None => None,
-    };
     let name = authority.host();
+    let port = match authority.as_str().strip_prefix(name).and_then(|rest| rest.strip_prefix(':')) {
+        None | Some("") => None,
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some(port.parse().map_err(|_| WRONG)?)
+        }
+        Some(_) => return Err(WRONG),
+    };
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     if name.is_empty() { Err(WRONG) } else { Ok(Site { name, port }) }
 }
@@ -217,6 +220,8 @@ mod tests {
     #[case::none("/", &[], None)]
     #[case::user("/", &[("host", "a@b.localhost")], None)]
     #[case::bad_port("/", &[("host", "a.localhost:99999")], None)]
+    #[case::signed_port("/", &[("host", "a.localhost:+80")], None)]
+    #[case::empty_port("/", &[("host", "a.localhost:")], Some(("a.localhost", None)))]
     #[case::blank("/", &[("host", "a b")], None)]
     fn the_host_is_told_in_one_way(
         #[case] uri: &str,
