@@ -29,6 +29,7 @@ pub mod access;
 pub mod aggregated;
 pub mod api;
 pub mod objects;
+pub mod previews;
 pub mod public;
 
 use api::review::{ClusterReviews, Reviewer};
