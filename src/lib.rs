@@ -21,6 +21,7 @@ pub mod config;
 pub mod controller;
 pub mod gateway;
 pub mod health;
+pub mod link;
 pub mod metrics;
 pub mod operator;
 pub mod provision;

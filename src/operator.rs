@@ -11,14 +11,18 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     api::{Template, Workspace},
     backend::{
-        Backends, InstanceId, SharedBackend, docker::DockerBackend, memory::MemoryBackend, metered::Metered,
+        AgentBinary, Backends, InstanceId, SharedBackend, docker::DockerBackend, memory::MemoryBackend,
+        metered::Metered,
     },
-    config::{BackendConfig, Config},
+    config::{BackendConfig, Config, GatewayConfig},
     controller::{
         leader::{self, Resources},
         lease::Election,
+        workspace::agent::Delivery,
     },
+    gateway,
     health::{self, Readiness},
+    link::keys::{self, Keys},
     metrics::Metrics,
 };
 
@@ -44,8 +48,25 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         wait_for_api(&client, &config, &ready).await;
         let instance = instance(&client, &config, &ready).await;
         tracing::info!(%instance, "the marks on the backends carry this instance");
-        let backends = connect(&config, &instance, &metrics)?;
+        let keys = match &config.gateway {
+            Some(_) => {
+                Some(keys::obtain(&client, &config.own_namespace(), &keys_name(&config), &instance).await)
+            }
+            None => None,
+        };
+        let delivery = match (&config.gateway, &keys) {
+            (Some(gateway), Some(keys)) => Some(delivery(gateway, keys)?),
+            _ => None,
+        };
+        let backends = connect(&config, &instance, delivery.as_ref(), &metrics)?;
         let ca_bundles = read_ca_bundles(&config)?;
+        let identity = identity();
+        let gateway = match (&config.gateway, &keys) {
+            (Some(settings), Some(keys)) => {
+                Some(gateway::start(&client, &config, settings, keys, &identity, &stop).await?)
+            }
+            _ => None,
+        };
         let _ = ready.send(Ok(()));
         let resources = Resources {
             client: client.clone(),
@@ -53,7 +74,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             backends,
             ca_bundles,
             metrics: Arc::clone(&metrics),
-            identity: identity(),
+            delivery,
+            gateway,
+            identity,
         };
         lead(resources, &stop).await
     };
@@ -182,10 +205,46 @@ async fn instance(client: &Client, config: &Config, ready: &watch::Sender<Readin
     }
 }
 
-fn connect(config: &Config, instance: &InstanceId, metrics: &Arc<Metrics>) -> anyhow::Result<Backends> {
+/// Name of the Secret with the keys that an installation makes for itself.
+fn keys_name(config: &Config) -> String {
+    format!("{}-keys", config.leader_election.lease_name)
+}
+
+/// How agents come into workspaces, and to this gateway.
+fn delivery(gateway: &GatewayConfig, keys: &Keys) -> anyhow::Result<Delivery> {
+    let path = match &gateway.agent.binary {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name("berth-agent"),
+    };
+    let binary = AgentBinary::read(&path)
+        .with_context(|| format!("the agent's program {} (gateway.agent.binary)", path.display()))?;
+    let certificate_authorities = match &gateway.agent_ca_file {
+        Some(file) => Some(
+            std::fs::read_to_string(file)
+                .with_context(|| format!("gateway.agentCaFile {}", file.display()))?,
+        ),
+        None => None,
+    };
+    Ok(Delivery {
+        binary,
+        keys: keys.tokens.clone(),
+        gateways: gateway.agent_addresses(),
+        certificate_authorities,
+        connect_timeout: gateway.agent.connect_timeout.0,
+        grace: gateway.agent.grace.0,
+    })
+}
+
+fn connect(
+    config: &Config,
+    instance: &InstanceId,
+    delivery: Option<&Delivery>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Backends> {
     let mut backends = Backends::new();
     for backend in &config.backends {
-        let connected = connect_one(backend, instance)?;
+        let agent = delivery.map(|delivery| delivery.binary.clone());
+        let connected = connect_one(backend, instance, agent)?;
         let (metrics, name) = (Arc::clone(metrics), backend.name.clone());
         let observer = Arc::new(move |call: &'static str, result: &'static str, took: Duration| {
             metrics.backend_called(&name, call, result, took);
@@ -195,9 +254,13 @@ fn connect(config: &Config, instance: &InstanceId, metrics: &Arc<Metrics>) -> an
     Ok(backends)
 }
 
-fn connect_one(backend: &BackendConfig, instance: &InstanceId) -> anyhow::Result<SharedBackend> {
+fn connect_one(
+    backend: &BackendConfig,
+    instance: &InstanceId,
+    agent: Option<AgentBinary>,
+) -> anyhow::Result<SharedBackend> {
     match (&backend.docker, &backend.memory) {
-        (Some(docker), _) => DockerBackend::connect(docker, instance.clone())
+        (Some(docker), _) => DockerBackend::connect(docker, instance.clone(), agent)
             .with_context(|| format!("backend {:?} can not be set up", backend.name)),
         (None, Some(memory)) => Ok(MemoryBackend::new(memory, instance.clone())),
         (None, None) => anyhow::bail!("backend {:?} has no kind", backend.name),
@@ -243,7 +306,7 @@ pub async fn check_backend(config: &Config, name: &str) -> anyhow::Result<()> {
     let backend = config
         .backend(name)
         .with_context(|| format!("the configuration has no backend {name:?}, but {}", known.join(", ")))?;
-    let connected = connect_one(backend, &InstanceId("berth-backend-check".to_owned()))?;
+    let connected = connect_one(backend, &InstanceId("berth-backend-check".to_owned()), None)?;
     let mut changes = connected.changes();
     let deadline = tokio::time::Instant::now() + CHECK_TIME;
     while connected.hosts().iter().any(|host| host.unreachable.is_some()) {

@@ -17,11 +17,12 @@ use tokio_tungstenite::{
 };
 
 /// How much one stream may have in flight.
-pub const STREAM_WINDOW: u32 = 1 << 20;
-/// How much all streams of a link may have in flight together: more than a few stalled ones.
-pub const CONNECTION_WINDOW: u32 = 16 << 20;
+pub const STREAM_WINDOW: u32 = 512 << 10;
 /// Streams of one link at a time.
-pub const MAX_STREAMS: u32 = 256;
+pub const MAX_STREAMS: u32 = 128;
+/// How much all streams of a link may have in flight together: so much that streams which nobody
+/// reads, however many, never keep another one waiting.
+pub const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS;
 /// Largest frame of HTTP/2.
 const FRAME_SIZE: u32 = 64 << 10;
 /// Most bytes of headers that one end takes from the other.

@@ -22,6 +22,8 @@ pub const NETWORK_READY: &str = "NetworkReady";
 pub const ENVIRONMENT_READY: &str = "EnvironmentReady";
 /// Whether the repository is checked out.
 pub const REPOSITORY_READY: &str = "RepositoryReady";
+/// The agent in the container has a link to a gateway.
+pub const AGENT_CONNECTED: &str = "AgentConnected";
 /// Present while the operator works towards the spec (kstatus).
 pub const RECONCILING: &str = "Reconciling";
 /// Present while only a change by somebody else can help (kstatus).
@@ -42,6 +44,7 @@ pub const ORDER: &[&str] = &[
     NETWORK_READY,
     ENVIRONMENT_READY,
     REPOSITORY_READY,
+    AGENT_CONNECTED,
     RECONCILING,
     STALLED,
 ];

@@ -19,7 +19,7 @@ pub struct WorkspaceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
     /// The step that is under way or has failed: `Initializing`, `CreatingContainer`,
-    /// `StartingContainer`, `ConfiguringNetwork`, `CloningRepository` or `Ready`. More values may
+    /// `StartingContainer`, `ConfiguringNetwork`, `CloningRepository`, `StartingAgent`, `Connecting` or `Ready`. More values may
     /// be added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
@@ -56,6 +56,9 @@ pub struct WorkspaceStatus {
     /// generation of the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configured: Option<Configured>,
+    /// The agent in the container, while it can be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentStatus>,
     /// Work that goes on outside the operator, so that a restarted operator finds it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
@@ -75,7 +78,7 @@ pub struct WorkspaceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorStatus>,
     /// `Ready`, `Available`, `Accepted`, `BackendReady`, `TemplateResolved`, `SecretsReady`,
-    /// `ContainerReady`, `NetworkReady`, `EnvironmentReady` and `RepositoryReady`, each present
+    /// `ContainerReady`, `NetworkReady`, `EnvironmentReady`, `RepositoryReady` and `AgentConnected`, each present
     /// only where it applies; `Reconciling` and `Stalled` only while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::condition::conditions_schema")]
@@ -145,6 +148,22 @@ pub struct Configured {
     pub started_at: String,
     /// Generation of the spec whose environment it got.
     pub generation: i64,
+    /// What its agent was set up with: program, addresses and keys, in short. Absent where it has
+    /// no agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+}
+
+/// The agent in the container.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentStatus {
+    /// Version of the part that holds the link to the gateway.
+    pub version: String,
+    /// Version of the part that owns processes and terminals. It goes on through updates, so it
+    /// may be older until the container is started again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervisor_version: Option<String>,
 }
 
 /// Work that goes on outside the operator.

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    Backend, BackendError, Body, BodyRef, Change, ContainerRef, ContainerSpec, Found, Guest, HostState,
-    ImageRequest, OwnedItem, Owner, SharedBackend,
+    AgentProgram, Backend, BackendError, Body, BodyRef, Change, ContainerRef, ContainerSpec, Found, Guest,
+    HostState, ImageRequest, OwnedItem, Owner, SharedBackend,
 };
 
 /// Told of every call: its name, `Ok` or the reason of its failure, and how long it took.
@@ -87,6 +87,14 @@ impl Backend for Metered {
 
     async fn guest(&self, container: &ContainerRef) -> Result<Box<dyn Guest>, BackendError> {
         self.time("guest", self.inner.guest(container)).await
+    }
+
+    fn brings_agents(&self) -> bool {
+        self.inner.brings_agents()
+    }
+
+    async fn deliver_agent(&self, container: &ContainerRef) -> Result<AgentProgram, BackendError> {
+        self.time("deliver_agent", self.inner.deliver_agent(container)).await
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

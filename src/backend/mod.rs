@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
+pub mod agent;
 pub mod docker;
 pub mod error;
 pub mod guest;
@@ -19,6 +20,7 @@ pub mod memory;
 pub mod metered;
 pub mod shell;
 
+pub use agent::{AgentBinary, AgentProgram};
 pub use error::{BackendError, Reason};
 pub use guest::{ExecOutput, ExecRequest, Guest, JobRequest, JobState};
 pub use identity::{BodyId, ContainerName, Incarnation, InstanceId, Owner};
@@ -69,6 +71,16 @@ pub trait Backend: Send + Sync {
 
     /// Opens the inside of a running container.
     async fn guest(&self, container: &ContainerRef) -> Result<Box<dyn Guest>, BackendError>;
+
+    /// Whether this backend brings agents into its containers.
+    fn brings_agents(&self) -> bool {
+        false
+    }
+
+    /// Sees to it that a running container has the present version of the agent's program.
+    async fn deliver_agent(&self, _container: &ContainerRef) -> Result<AgentProgram, BackendError> {
+        Ok(AgentProgram::Missing)
+    }
 
     /// The changes that the backend sees on its hosts, as they happen. Each call gives a receiver
     /// of its own; one that lags misses the oldest.

@@ -10,11 +10,13 @@ use serde::Deserialize;
 
 pub mod docker;
 pub mod duration;
+pub mod gateway;
 pub mod memory;
 pub mod quantity;
 
 pub use docker::{DockerBackend, DockerEndpoint, DockerHost};
 pub use duration::GoDuration;
+pub use gateway::GatewayConfig;
 pub use memory::MemoryBackend;
 pub use quantity::{Bytes, CpuMillis};
 
@@ -38,6 +40,9 @@ pub struct Config {
     pub default_backend: Option<String>,
     /// The backends.
     pub backends: Vec<BackendConfig>,
+    /// The way into workspaces. Absent: they have no agents.
+    #[serde(default)]
+    pub gateway: Option<GatewayConfig>,
     /// Which Templates are used when none is named, and from where.
     #[serde(default)]
     pub templates: TemplatesConfig,
@@ -378,6 +383,9 @@ impl Config {
             && !names.contains(default.as_str())
         {
             complain("defaultBackend", &format!("{default:?} is not the name of a backend"));
+        }
+        if let Some(gateway) = &self.gateway {
+            gateway.check(&mut complain);
         }
         if self.defaults.cpu > self.limits.cpu {
             complain("defaults.cpu", "must not exceed limits.cpu");

@@ -29,6 +29,10 @@ pub struct Link {
 pub struct Agent {
     /// Its link, while there is one.
     pub link: Option<Link>,
+    /// When this leader was told of the link.
+    pub linked_at: Option<Instant>,
+    /// When this leader began to wait for a link: the container was started then.
+    pub awaited_since: Option<Instant>,
     /// When there was last none; absent: there never was one since this leader began.
     pub lost_at: Option<Instant>,
     /// Its processes as it last told.
@@ -98,6 +102,11 @@ impl Agents {
         let before = agent.clone();
         change(agent);
         *agent != before
+    }
+
+    /// The workspaces whose agents have a link.
+    pub fn linked(&self) -> Vec<BodyId> {
+        self.lock().iter().filter(|(_, agent)| agent.link.is_some()).map(|(id, _)| *id).collect()
     }
 
     /// Forgets a workspace that is gone.

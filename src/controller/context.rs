@@ -21,7 +21,7 @@ use super::{
     ledger::Ledger,
     tasks::Tasks,
     trigger::{Triggers, WorkspaceKey},
-    workspace::{Step, Templates},
+    workspace::{Step, Templates, agent::Delivery},
 };
 
 /// How a task of a workspace ended.
@@ -60,6 +60,8 @@ pub struct Context {
     /// Objects without an id of which this replica knows that no backend has anything: it has put
     /// their finalizer on, or has searched for them.
     pub without_body: Mutex<HashSet<String>>,
+    /// How agents are delivered; absent where workspaces have none.
+    pub delivery: Option<Delivery>,
     /// What is known and wanted of the agents.
     pub agents: Arc<Agents>,
     /// This replica, for events.

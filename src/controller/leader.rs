@@ -13,6 +13,7 @@ use crate::{
     api::{Template, Workspace},
     backend::Backends,
     config::Config,
+    gateway::Gateway,
     metrics::Metrics,
 };
 
@@ -20,10 +21,12 @@ use super::{
     backoff::Backoff,
     context::{Context, Objects},
     ledger::Ledger,
+    links,
     queue::{self, Watched},
     sweep,
     tasks::Tasks,
     trigger::Triggers,
+    workspace::agent::Delivery,
 };
 
 /// What the leader's work is given.
@@ -39,6 +42,10 @@ pub struct Resources {
     pub ca_bundles: BTreeMap<String, String>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// How agents are delivered; absent where workspaces have none.
+    pub delivery: Option<Delivery>,
+    /// The gateway in this process.
+    pub gateway: Option<Gateway>,
     /// This replica's name.
     pub identity: String,
 }
@@ -46,7 +53,7 @@ pub struct Resources {
 /// Works until `stop` is cancelled, then lets passes that are under way come to their end.
 /// Dropping the future ends everything at once.
 pub async fn run(resources: Resources, stop: CancellationToken) {
-    let Resources { client, config, backends, ca_bundles, metrics, identity } = resources;
+    let Resources { client, config, backends, ca_bundles, metrics, delivery, gateway, identity } = resources;
     let namespaces: Vec<String> = config.watch_namespaces.iter().cloned().collect();
     let workspaces: Vec<Watched<Workspace>> = queue::watches(&client, &namespaces);
     let templates: Vec<Watched<Template>> = queue::watches(&client, &template_namespaces(&config));
@@ -69,6 +76,7 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
         bodies: Default::default(),
         without_body: Default::default(),
         agents: Default::default(),
+        delivery,
         identity,
         backends: backends.clone(),
         config,
@@ -90,6 +98,9 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
         let (sender, receiver) = mpsc::unbounded_channel();
         queues.push((watched.reader(), sender));
         controllers.spawn(queue::workspaces(watched, receiver, Arc::clone(&context), stop.clone()));
+    }
+    if let Some(gateway) = gateway {
+        feeders.spawn(links::follow(Arc::clone(&context), gateway));
     }
     let (host_back, back) = mpsc::channel(1);
     for (name, backend) in backends {

@@ -10,6 +10,7 @@ pub mod events;
 pub mod leader;
 pub mod lease;
 pub mod ledger;
+pub mod links;
 pub mod queue;
 pub mod sweep;
 pub mod tasks;

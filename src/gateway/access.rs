@@ -24,9 +24,9 @@ pub trait Agents: Send + Sync {
 pub type Tunnel = Box<dyn ByteStream>;
 
 /// What a tunnel can do.
-pub trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> ByteStream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
 /// Why an agent could not be asked.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@
 //! on standard input or in a job's environment, and are never pasted into its text. Whatever comes
 //! back is the tenant's: it is parsed, shortened and cleaned before anybody is shown it.
 
+pub mod agent;
 pub mod certificates;
 pub mod clone;
 pub mod clone_failure;
@@ -24,6 +25,7 @@ pub mod user;
 #[cfg(test)]
 mod testing;
 
+pub use agent::{AgentSettings, AgentSetup, AgentStatus, LinkStatus, agent_status};
 pub use clone::{CloneRequest, Credential, clone_job};
 pub use clone_outcome::{Checkout, outcome};
 pub use env::Environment;

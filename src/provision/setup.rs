@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::backend::{ExecRequest, Guest};
 
-use super::{Environment, GitIdentity, ProvisionError, Proxy, certificates, user};
+use super::{AgentSetup, Environment, GitIdentity, ProvisionError, Proxy, certificates, user};
 
 const FILES: &str = include_str!("scripts/files.sh");
 
@@ -26,6 +26,8 @@ pub struct Setup {
     pub proxy: Proxy,
     /// Who its commits are by.
     pub git: GitIdentity,
+    /// What its agent is told; absent where it has none.
+    pub agent: Option<AgentSetup>,
 }
 
 impl Setup {
@@ -60,7 +62,11 @@ impl Setup {
         let profile = environment.profile()?;
         let secrets = environment.secrets()?;
         let extra_ca = certificates::normalized(self.extra_ca().unwrap_or_default());
-        let files = [profile.as_str(), secrets.expose_secret(), &extra_ca];
+        let (settings, token) = match &self.agent {
+            Some(agent) => (agent.file()?, format!("{}\n", agent.token.expose_secret())),
+            None => Default::default(),
+        };
+        let files = [profile.as_str(), secrets.expose_secret(), &extra_ca, &settings, &token];
         let lines = files.map(|text| text.matches('\n').count().to_string());
 
         let script = format!("{}\n{FILES}", user::SCRIPT);

@@ -5,6 +5,7 @@ use crate::provision::{ProvisionReason, testing::DockerGuest};
 
 fn setup() -> Setup {
     Setup {
+        agent: None,
         name: "shop".into(),
         namespace: "team".into(),
         user: "dev".into(),

@@ -45,6 +45,8 @@ fn lead(namespace: &Namespace, world: &Arc<MemoryWorld>, seed: u64) -> AbortOnDr
     let faults = MemoryConfig { fault_rate: 0.1, seed, ..Default::default() };
     let backend = MemoryBackend::on(Arc::clone(world), &faults, InstanceId("chaos".into()));
     let resources = Resources {
+        delivery: None,
+        gateway: None,
         client: namespace.client.clone(),
         config: Arc::new(config),
         backends: Backends::from([("memory".to_owned(), backend as _)]),

@@ -7,6 +7,7 @@
 // A test that fails is a test that panics, in its helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod agent;
 mod api;
 mod chaos;
 mod chart;

@@ -1,2 +1,15 @@
 //! What the link process does itself: commands, files, git, connections to ports, and looking at
 //! the container.
+use std::path::PathBuf;
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Settings {
+    pub workspace: PathBuf,
+    pub home: PathBuf,
+    pub user: String,
+    pub shell: PathBuf,
+}
+#[allow(missing_docs)]
+pub fn router(_: Settings) -> axum::Router {
+    axum::Router::new()
+}

@@ -11,6 +11,7 @@ use bollard::{
 };
 
 use super::{
+    agent,
     containers::{self, Listed},
     errors,
     host::{CHANGE, Host},
@@ -54,10 +55,14 @@ pub(super) async fn create(host: &Host, body: &BodyRef, spec: &ContainerSpec) ->
     if let Some(found) = containers::one(host, &container).await? {
         return finish(host, &container, &found).await;
     }
-    futures::try_join!(networks::ensure(host, body), volumes::ensure(host, body))?;
+    let (_, _, agent) = futures::try_join!(
+        networks::ensure(host, body),
+        volumes::ensure(host, body),
+        agent::provide(host, &spec.image)
+    )?;
     let name = ContainerName::new(&body.owner, body.id, spec.incarnation).to_string();
     let options = CreateContainerOptionsBuilder::new().name(&name).build();
-    let creation = host.docker.create_container(Some(options), description(host, body, spec));
+    let creation = host.docker.create_container(Some(options), description(host, body, spec, agent));
     match host.try_call("create container", CHANGE, creation).await? {
         Ok(made) => owner_file::write(host, &made.id, body, spec.incarnation).await,
         // The name is taken: by a call whose answer was lost, or by a stranger.
@@ -81,10 +86,19 @@ async fn finish(host: &Host, container: &ContainerRef, found: &Listed) -> Result
     Ok(())
 }
 
-fn description(host: &Host, body: &BodyRef, spec: &ContainerSpec) -> ContainerCreateBody {
+fn description(
+    host: &Host,
+    body: &BodyRef,
+    spec: &ContainerSpec,
+    agent: Option<Mount>,
+) -> ContainerCreateBody {
+    let entrypoint = match agent {
+        Some(_) => agent::entrypoint(),
+        None => ["/bin/sh", "-c", KEEPALIVE].map(str::to_owned).to_vec(),
+    };
     ContainerCreateBody {
         image: Some(spec.image.clone()),
-        entrypoint: Some(["/bin/sh", "-c", KEEPALIVE].map(str::to_owned).to_vec()),
+        entrypoint: Some(entrypoint),
         cmd: Some(Vec::new()),
         user: Some("0:0".to_owned()),
         working_dir: Some("/workspace".to_owned()),
@@ -93,17 +107,18 @@ fn description(host: &Host, body: &BodyRef, spec: &ContainerSpec) -> ContainerCr
         labels: Some(labels::of_container(&host.instance, body.id, spec.incarnation)),
         stop_signal: Some("SIGTERM".to_owned()),
         stop_timeout: Some(OWN_GRACE_SECONDS),
-        host_config: Some(host_config(host, body, spec)),
+        host_config: Some(host_config(host, body, spec, agent)),
         ..ContainerCreateBody::default()
     }
 }
 
-fn host_config(host: &Host, body: &BodyRef, spec: &ContainerSpec) -> HostConfig {
+fn host_config(host: &Host, body: &BodyRef, spec: &ContainerSpec, agent: Option<Mount>) -> HostConfig {
     let dns = if spec.dns_servers.is_empty() { &host.dns_servers } else { &spec.dns_servers };
     let memory = i64::try_from(spec.memory_bytes).unwrap_or(i64::MAX);
     let home = if spec.user == "root" { "/root".to_owned() } else { format!("/home/{}", spec.user) };
     HostConfig {
-        init: Some(true),
+        // The agent's init does what Docker's would.
+        init: Some(agent.is_none()),
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
@@ -115,10 +130,15 @@ fn host_config(host: &Host, body: &BodyRef, spec: &ContainerSpec) -> HostConfig 
         restart_policy: Some(restart_policy(host.restart_policy)),
         network_mode: Some(labels::network_name(body.id)),
         dns: Some(dns.iter().map(ToString::to_string).collect()),
-        mounts: Some(vec![
-            volume(labels::workspace_volume(body.id), "/workspace".to_owned()),
-            volume(labels::cache_volume(body.id), format!("{home}/.cache")),
-        ]),
+        mounts: Some(
+            [
+                volume(labels::workspace_volume(body.id), "/workspace".to_owned()),
+                volume(labels::cache_volume(body.id), format!("{home}/.cache")),
+            ]
+            .into_iter()
+            .chain(agent)
+            .collect(),
+        ),
         tmpfs: Some(HashMap::from([(
             "/run/berth".to_owned(),
             "rw,nosuid,nodev,noexec,mode=0755,size=16m".to_owned(),

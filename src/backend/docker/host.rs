@@ -5,13 +5,13 @@ use std::{future::Future, net::IpAddr, time::Duration};
 use bollard::Docker;
 use ipnet::Ipv4Net;
 use tokio::{
-    sync::{Mutex, Notify, broadcast, watch},
+    sync::{Mutex, Notify, OnceCell, broadcast, watch},
     time::timeout,
 };
 
 use super::{errors, transport};
 use crate::{
-    backend::{BackendError, Change, HostState, InstanceId, Reason},
+    backend::{AgentBinary, BackendError, Change, HostState, InstanceId, Reason},
     config::{
         DockerHost,
         docker::{DockerBackend, RestartPolicy},
@@ -39,6 +39,10 @@ pub(super) struct Host {
     pub(super) subnets: Mutex<()>,
     /// The client. Calls go through [`Host::call`].
     pub(super) docker: Docker,
+    /// The agent that containers are made with.
+    pub(super) agent: Option<AgentBinary>,
+    /// Filled once the agent is on the host.
+    pub(super) agent_installed: OnceCell<()>,
     /// Where changes are announced.
     pub(super) changes: broadcast::Sender<Change>,
     /// What the health check saw last.
@@ -75,6 +79,7 @@ impl Host {
         config: &DockerBackend,
         host: &DockerHost,
         instance: &InstanceId,
+        agent: Option<AgentBinary>,
         changes: broadcast::Sender<Change>,
     ) -> Result<Self, BackendError> {
         let dialer = transport::Dialer::new(host)
@@ -89,6 +94,8 @@ impl Host {
             restart_policy: config.restart_policy,
             subnets: Mutex::new(()),
             docker,
+            agent,
+            agent_installed: OnceCell::new(),
             changes,
             health: watch::Sender::new(Health::default()),
             suspicion: Notify::new(),

@@ -18,11 +18,12 @@ use tokio::{
 };
 
 use super::{
-    Backend, BackendError, Body, BodyRef, Change, ContainerRef, ContainerSpec, Found, Guest, HostState,
-    ImageRequest, InstanceId, OwnedItem, Owner, Reason, RunState,
+    AgentBinary, AgentProgram, Backend, BackendError, Body, BodyRef, Change, ContainerRef, ContainerSpec,
+    Found, Guest, HostState, ImageRequest, InstanceId, OwnedItem, Owner, Reason, RunState,
 };
 use crate::config;
 
+mod agent;
 mod containers;
 mod create;
 mod errors;
@@ -60,15 +61,17 @@ pub struct DockerBackend {
 
 impl DockerBackend {
     /// A backend for the configured hosts. They need not be up: it connects to them in the
-    /// background, and again whenever they come back. Must be called inside a Tokio runtime.
+    /// background, and again whenever they come back. With an agent, containers are made with it.
+    /// Must be called inside a Tokio runtime.
     pub fn connect(
         config: &config::DockerBackend,
         instance: InstanceId,
+        agent: Option<AgentBinary>,
     ) -> Result<Arc<dyn Backend>, BackendError> {
         let changes = broadcast::Sender::new(CHANGES);
         let mut hosts = BTreeMap::new();
         for host in &config.hosts {
-            let connected = Host::new(config, host, &instance, changes.clone())?;
+            let connected = Host::new(config, host, &instance, agent.clone(), changes.clone())?;
             hosts.insert(host.name.clone(), Arc::new(connected));
         }
         let mut tasks = JoinSet::new();
@@ -158,6 +161,14 @@ impl Backend for DockerBackend {
                 Err(errors::refuse(&host.name, Reason::NotRunning, words))
             }),
         }
+    }
+
+    fn brings_agents(&self) -> bool {
+        self.hosts.values().any(|host| host.agent.is_some())
+    }
+
+    async fn deliver_agent(&self, container: &ContainerRef) -> Result<AgentProgram, BackendError> {
+        agent::deliver(self.host(&container.body.host)?, container).await
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

@@ -19,7 +19,7 @@ use crate::{
 };
 
 use super::{
-    JOB_CLONE, OPERATION_CLONE,
+    JOB_CLONE, OPERATION_CLONE, agent,
     pass::{CRASHES, Pass},
     phase::Step,
     placement,
@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_millis(400);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// Reason of a clone job that vanished.
 const INTERRUPTED: &str = "CloneInterrupted";
+/// Time between two looks at an agent that has no link yet; a link is noticed at once.
+const AGENT_INTERVAL: Duration = Duration::from_secs(2);
 /// How long one look at a job waits for its end.
 const JOB_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -104,6 +106,7 @@ impl Pass<'_> {
             }
             Plan::Configure => self.configure(desired).await,
             Plan::StartClone => self.start_clone(desired).await,
+            Plan::CheckAgent(sight) => self.check_agent(sight).await,
             Plan::WatchClone => self.watch_clone().await,
             Plan::Stop => self.stop().await,
             Plan::Settled(_) | Plan::Blocked(..) | Plan::Stalled => Ok(Flow::Continue),
@@ -368,15 +371,63 @@ impl Pass<'_> {
                 name: desired.git.user_name.clone(),
                 email: desired.git.user_email.clone(),
             },
+            agent: None,
         };
+        let setup = provision::Setup { agent: self.agent_setup(step).await?, ..setup };
         let boot = self.boot();
+        let agent = self.expect_agent(&boot);
         let guest = self.guest(step).await?;
         provision::configure(guest.as_ref(), &setup)
             .await
             .map_err(|error| Stop::Problem(step, Problem::provision(condition::ENVIRONMENT_READY, error)))?;
         self.record.configured =
-            Some(Configured { started_at: boot, generation: desired.subject.generation });
+            Some(Configured { started_at: boot, generation: desired.subject.generation, agent });
         Ok(Flow::Continue)
+    }
+
+    /// Settings and token of the workspace's agent, whose program is in its place by then.
+    async fn agent_setup(&self, step: Step) -> Result<Option<provision::AgentSetup>, Stop> {
+        let Some(body) = &self.record.body else { return Ok(None) };
+        let (backend, container) = self.container(body.incarnation, step)?;
+        let Some(delivery) = self.context.delivery.as_ref().filter(|_| backend.brings_agents()) else {
+            return Ok(None);
+        };
+        let program = backend.deliver_agent(&container).await.map_err(at(step))?;
+        let setup = delivery.setup(body.id, body.incarnation, &body.resolved.user, program);
+        setup.map(Some).ok_or_else(|| {
+            let words = "the container was made without an agent, and can not get one";
+            let problem = Problem::permanent(condition::AGENT_CONNECTED, "AgentMissing", words)
+                .hint("delete the container on its host: the workspace gets a new one with the same volumes");
+            Stop::Problem(step, problem)
+        })
+    }
+
+    /// Begins to wait for the agent of a boot of the container. Returns what it is set up with.
+    fn expect_agent(&self, boot: &str) -> Option<String> {
+        let body = self.record.body.as_ref()?;
+        let brings = self.context.backends.get(&body.backend)?.brings_agents();
+        let delivery = self.context.delivery.as_ref().filter(|_| brings)?;
+        let known = self.record.configured.as_ref().is_some_and(|configured| configured.started_at == boot);
+        if !known {
+            self.context.agents.note(body.id, |agent| agent.awaited_since = Some(std::time::Instant::now()));
+        }
+        Some(delivery.version())
+    }
+
+    /// Looks from inside why the agent has no link.
+    async fn check_agent(&mut self, sight: agent::Sight) -> Result<Flow, Stop> {
+        let step = Step::StartingAgent;
+        let guest = self.guest(step).await?;
+        let status = provision::agent_status(guest.as_ref())
+            .await
+            .map_err(|error| Stop::Problem(step, Problem::provision(condition::AGENT_CONNECTED, error)))?;
+        match agent::diagnosis(status, sight) {
+            Ok((step, message)) => {
+                let progress = Progress::Doing { step, message: Some(message) };
+                Ok(Flow::Wait { progress, look_again: AGENT_INTERVAL })
+            }
+            Err((step, problem)) => Err(Stop::Problem(step, problem)),
+        }
     }
 
     async fn start_clone(&mut self, desired: &Desired) -> Result<Flow, Stop> {

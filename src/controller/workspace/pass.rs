@@ -1,6 +1,9 @@
 //! One pass over one Workspace.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use kube::{ResourceExt, runtime::controller::Action};
@@ -13,12 +16,13 @@ use crate::{
 };
 
 use super::{
+    agent::{self, Expected, Sight},
     execute::Flow,
     phase::{Phase, Step},
     plan::{self, Limits, Observed, Plan, Search},
     problem::Problem,
     record::Record,
-    status::{self, Progress, Situation},
+    status::{self, AgentSight, Progress, Situation},
     validate::{self, Desired, Subject},
 };
 
@@ -98,7 +102,9 @@ impl<'a> Pass<'a> {
             self.see();
             self.resolve_anew(&desired);
             let now = Timestamp::now();
-            let plan = plan::plan(&desired, &self.record, &self.observed, self.search, self.limits(), now);
+            let agent = self.expected_agent();
+            let plan =
+                plan::plan(&desired, &self.record, &self.observed, self.search, &agent, self.limits(), now);
             tracing::debug!(?plan, "planned");
             if let Some(progress) = self.announce(&plan) {
                 self.say(Some(&desired), &progress).await?;
@@ -106,7 +112,7 @@ impl<'a> Pass<'a> {
             let flow = match plan {
                 Plan::Blocked(_, problem) if self.is_hiccup(&problem) => return Ok(self.look_twice(&problem)),
                 Plan::Blocked(step, problem) => return self.fail(Some(&desired), step, problem).await,
-                Plan::Settled(_) | Plan::Stalled => return Ok(self.settle()),
+                Plan::Settled(_) | Plan::Stalled => return Ok(self.settle(&agent)),
                 plan => self.execute(&desired, plan).await,
             };
             match flow {
@@ -215,7 +221,7 @@ impl<'a> Pass<'a> {
             }
             Plan::Configure => Some(doing(Step::ConfiguringNetwork)),
             // Said by the action itself, together with the job's handle.
-            Plan::StartClone | Plan::WatchClone => None,
+            Plan::StartClone | Plan::WatchClone | Plan::CheckAgent(_) => None,
             Plan::Stop => Some(Progress::Stopping),
             Plan::Settled(settled) => Some(Progress::Settled(*settled)),
             Plan::Blocked(..) | Plan::Stalled => None,
@@ -236,6 +242,7 @@ impl<'a> Pass<'a> {
             desired,
             record: &self.record,
             observed: &self.observed,
+            agent: self.linked_agent(),
             progress,
             now: Timestamp::now(),
         };
@@ -244,6 +251,19 @@ impl<'a> Pass<'a> {
             self.write_status(&before, after).await?;
         }
         Ok(())
+    }
+
+    /// The agent that has a link, where the workspace is to have one.
+    fn linked_agent(&self) -> AgentSight {
+        match self.expected_agent().sight {
+            Sight::NotUsed => AgentSight::NotUsed,
+            Sight::Linked => {
+                let id = self.record.body.as_ref().map(|body| body.id);
+                let link = id.and_then(|id| self.context.agents.get(id).link);
+                link.map_or(AgentSight::Missing, |link| AgentSight::Linked(link.agent))
+            }
+            Sight::Awaited | Sight::Overdue => AgentSight::Missing,
+        }
     }
 
     /// The time for provisioning runs from the first action to Ready, but not while the backend
@@ -309,8 +329,27 @@ impl<'a> Pass<'a> {
         Action::requeue(self.context.backoff.failed(self.uid(), &self.backoff_subject(), "Looking"))
     }
 
-    fn settle(&self) -> Action {
+    fn settle(&self, agent: &Expected) -> Action {
         self.context.backoff.clear(self.uid());
-        Action::requeue(with_jitter(self.context.config.controller.resync.0))
+        let resync = with_jitter(self.context.config.controller.resync.0);
+        match (agent.sight, &self.context.delivery) {
+            // Nothing else tells that the time of grace is over.
+            (Sight::Awaited, Some(delivery)) => {
+                Action::requeue(resync.min(delivery.grace + Duration::from_millis(100)))
+            }
+            _ => Action::requeue(resync),
+        }
+    }
+
+    /// The agent that the workspace is to have, and how it is seen now.
+    fn expected_agent(&self) -> Expected {
+        let Some((backend, body)) = self.place() else { return Expected::NONE };
+        let Some(delivery) = self.context.delivery.as_ref().filter(|_| backend.brings_agents()) else {
+            return Expected::NONE;
+        };
+        let agents = &self.context.agents;
+        let settled = matches!(self.record.phase, Some(Phase::Running | Phase::Degraded));
+        let sight = agent::sight(Some(delivery), &agents.get(body.id), agents, settled, Instant::now());
+        Expected { version: Some(delivery.version()), sight }
     }
 }

@@ -71,18 +71,24 @@ pub enum Step {
     ConfiguringNetwork,
     /// Cloning the repository.
     CloningRepository,
+    /// Starting the agent.
+    StartingAgent,
+    /// Waiting for the agent's link to a gateway.
+    Connecting,
     /// Nothing: all is done.
     Ready,
 }
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Initializing,
         Self::CreatingContainer,
         Self::StartingContainer,
         Self::ConfiguringNetwork,
         Self::CloningRepository,
+        Self::StartingAgent,
+        Self::Connecting,
         Self::Ready,
     ];
 
@@ -94,6 +100,8 @@ impl Step {
             Self::StartingContainer => "StartingContainer",
             Self::ConfiguringNetwork => "ConfiguringNetwork",
             Self::CloningRepository => "CloningRepository",
+            Self::StartingAgent => "StartingAgent",
+            Self::Connecting => "Connecting",
             Self::Ready => "Ready",
         }
     }

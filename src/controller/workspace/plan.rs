@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::{
+    agent::{Expected, Sight},
     phase::{Phase, Step},
     problem::Problem,
     record::{Record, StandingError},
@@ -68,6 +69,8 @@ pub enum Plan {
     StartClone,
     /// See how the clone job is doing.
     WatchClone,
+    /// See why the agent has no link, and wait for it where that may still come.
+    CheckAgent(Sight),
     /// Stop the container.
     Stop,
     /// Nothing is to be done: it is as wanted.
@@ -120,6 +123,7 @@ pub fn plan(
     record: &Record,
     observed: &Observed,
     search: Search,
+    agent: &Expected,
     limits: Limits,
     now: Timestamp,
 ) -> Plan {
@@ -157,7 +161,7 @@ pub fn plan(
         None if record.container_seen => Plan::NextIncarnation,
         None => Plan::CreateContainer,
         Some(container) if suspended => suspend(container),
-        Some(container) => bring_up(desired, record, container, limits, now),
+        Some(container) => bring_up(desired, record, container, agent, limits, now),
     };
     match record.provision_deadline {
         Some(deadline) if now >= deadline && !matches!(plan, Plan::Settled(_)) => {
@@ -179,6 +183,7 @@ fn bring_up(
     desired: &Desired,
     record: &Record,
     container: &Container,
+    agent: &Expected,
     limits: Limits,
     now: Timestamp,
 ) -> Plan {
@@ -197,27 +202,45 @@ fn bring_up(
             )
             .hint("unpause it there, as with docker unpause"),
         ),
-        RunState::Running => inside(desired, record, container, limits, now),
+        RunState::Running => inside(desired, record, container, agent, limits, now),
     }
 }
 
 /// The container runs: what is still to be done in it.
-fn inside(desired: &Desired, record: &Record, container: &Container, limits: Limits, now: Timestamp) -> Plan {
+fn inside(
+    desired: &Desired,
+    record: &Record,
+    container: &Container,
+    agent: &Expected,
+    limits: Limits,
+    now: Timestamp,
+) -> Plan {
     let boot = container.started_at.as_deref().unwrap_or_default();
     if container.ip.is_none() {
         return await_address(container, limits, now);
     }
     let configured = record.configured.as_ref();
     let set_up = configured.is_some_and(|configured| {
-        configured.started_at == boot && configured.generation == desired.subject.generation
+        configured.started_at == boot
+            && configured.generation == desired.subject.generation
+            && configured.agent == agent.version
     });
     if !set_up {
         return Plan::Configure;
     }
     match (&desired.repository, &record.git, &record.clone_job) {
-        (None, _, _) | (_, Some(_), _) => Plan::Settled(Settled::Ready),
+        (None, _, _) | (_, Some(_), _) => await_agent(record, agent.sight),
         (Some(_), None, Some(job)) if clone_job_on(&job.handle, boot).is_some() => Plan::WatchClone,
         (Some(_), None, _) => Plan::StartClone,
+    }
+}
+
+/// Everything else is done. A workspace that was well stays so while its agent may yet come back.
+fn await_agent(record: &Record, sight: Sight) -> Plan {
+    match sight {
+        Sight::NotUsed | Sight::Linked => Plan::Settled(Settled::Ready),
+        Sight::Awaited if record.phase == Some(Phase::Running) => Plan::Settled(Settled::Ready),
+        Sight::Awaited | Sight::Overdue => Plan::CheckAgent(sight),
     }
 }
 

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     OPERATION_CLONE,
+    agent::Expected,
     fixtures::{BOOT, container, desired, recorded, subject, there},
     phase::{Phase, Step},
     plan::*,
@@ -47,7 +48,7 @@ fn seen() -> Record {
 }
 
 fn set_up() -> Record {
-    Record { configured: Some(Configured { started_at: BOOT.into(), generation: 2 }), ..seen() }
+    Record { configured: Some(Configured { started_at: BOOT.into(), generation: 2, agent: None }), ..seen() }
 }
 
 fn cloning() -> Record {
@@ -68,7 +69,7 @@ fn one(state: RunState) -> Observed {
 }
 
 fn planned(desired: &Desired, record: &Record, observed: &Observed) -> Plan {
-    plan(desired, record, observed, Search::NotNeeded, limits(), now())
+    plan(desired, record, observed, Search::NotNeeded, &Expected::NONE, limits(), now())
 }
 
 #[rstest::rstest]
@@ -114,7 +115,15 @@ fn nothing_is_made_before_the_finalizer() {
 
 #[test]
 fn a_lost_status_is_searched_for_on_the_backend() {
-    let plan = plan(&desired(), &Record::default(), &Observed::Nothing, Search::Needed, limits(), now());
+    let plan = plan(
+        &desired(),
+        &Record::default(),
+        &Observed::Nothing,
+        Search::Needed,
+        &Expected::NONE,
+        limits(),
+        now(),
+    );
     assert_eq!(plan, Plan::Find);
 }
 
@@ -142,8 +151,10 @@ fn a_changed_spec_sets_up_anew() {
 fn a_clone_job_does_not_outlive_its_boot() {
     let rebooted = "2026-01-02T00:00:00Z";
     let container = Container { started_at: Some(rebooted.into()), ..container(RunState::Running) };
-    let record =
-        Record { configured: Some(Configured { started_at: rebooted.into(), generation: 2 }), ..cloning() };
+    let record = Record {
+        configured: Some(Configured { started_at: rebooted.into(), generation: 2, agent: None }),
+        ..cloning()
+    };
     assert_eq!(planned(&with_repository(), &record, &there(vec![container])), Plan::StartClone);
 }
 
@@ -166,7 +177,7 @@ fn no_address_is_waited_for_and_then_reported() {
         Plan::Wait { step: Step::ConfiguringNetwork, .. }
     ));
     let later = now() + SignedDuration::from_secs(60);
-    let plan = plan(&desired(), &seen(), &observed, Search::NotNeeded, limits(), later);
+    let plan = plan(&desired(), &seen(), &observed, Search::NotNeeded, &Expected::NONE, limits(), later);
     assert!(
         matches!(plan, Plan::Blocked(Step::ConfiguringNetwork, problem) if problem.reason == "IpTimeout")
     );

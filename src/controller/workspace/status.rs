@@ -1,11 +1,12 @@
 //! What to say about a Workspace, from the same facts as the plan. Pure.
 
+use berth_link::wire::AgentInfo;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
     api::{
-        ContainerStatus, ErrorStatus, Resolved, WorkspaceStatus,
+        AgentStatus, ContainerStatus, ErrorStatus, Resolved, WorkspaceStatus,
         condition::{self, ConditionList, MESSAGE_LIMIT, truncate},
     },
     backend::{Container, RunState},
@@ -29,10 +30,23 @@ pub struct Situation<'a> {
     pub record: &'a Record,
     /// What was found on the backend.
     pub observed: &'a Observed,
+    /// Its agent.
+    pub agent: AgentSight,
     /// How far it has come.
     pub progress: &'a Progress,
     /// The time.
     pub now: Timestamp,
+}
+
+/// The agent of a workspace, for its status.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AgentSight {
+    /// It is to have none.
+    NotUsed,
+    /// It has a link.
+    Linked(AgentInfo),
+    /// It has none.
+    Missing,
 }
 
 /// How far a Workspace has come.
@@ -67,7 +81,7 @@ pub enum Progress {
 
 /// The status to write, given the one before.
 pub fn describe(before: &WorkspaceStatus, situation: &Situation<'_>) -> WorkspaceStatus {
-    let Situation { subject, record, progress, now, .. } = *situation;
+    let Situation { subject, record, progress, now, ref agent, .. } = *situation;
     let step = step_of(progress, record);
     let same_step = before.step.as_deref() == Some(step.as_str());
     let body = record.body.as_ref();
@@ -93,6 +107,14 @@ pub fn describe(before: &WorkspaceStatus, situation: &Situation<'_>) -> Workspac
         }),
         container: container_status(before, situation),
         configured: record.configured.clone(),
+        agent: match agent {
+            AgentSight::Linked(agent) => Some(AgentStatus {
+                version: agent.version.clone(),
+                supervisor_version: agent.supervisor_version.clone(),
+            }),
+            AgentSight::Missing => before.agent.clone().filter(|_| is_well(progress)),
+            AgentSight::NotUsed => None,
+        },
         operation: record.clone_job.clone(),
         git: record.git.clone(),
         provision_deadline: record.provision_deadline.map(Time),
@@ -102,6 +124,11 @@ pub fn describe(before: &WorkspaceStatus, situation: &Situation<'_>) -> Workspac
         error: error_status(before, step, progress, now),
         conditions: conditions(before, situation, step),
     }
+}
+
+/// Whether nothing is said to be wrong: what is lost only for a moment is not worth a write.
+fn is_well(progress: &Progress) -> bool {
+    matches!(progress, Progress::Settled(Settled::Ready))
 }
 
 fn step_of(progress: &Progress, record: &Record) -> Step {
@@ -200,7 +227,7 @@ fn error_status(
 }
 
 fn conditions(before: &WorkspaceStatus, situation: &Situation<'_>, step: Step) -> Vec<Condition> {
-    let Situation { subject, desired, record, observed, progress, now } = *situation;
+    let Situation { subject, desired, record, observed, progress, now, .. } = *situation;
     if let Progress::Retrying { .. } = progress {
         return before.conditions.clone();
     }
@@ -253,6 +280,7 @@ fn inner_conditions(list: &mut ConditionList<'_>, situation: &Situation<'_>, ste
             condition::NETWORK_READY,
             condition::ENVIRONMENT_READY,
             condition::REPOSITORY_READY,
+            condition::AGENT_CONNECTED,
         ] {
             list.keep(type_);
         }
@@ -292,12 +320,25 @@ fn inner_conditions(list: &mut ConditionList<'_>, situation: &Situation<'_>, ste
             );
         }
     }
+    agent_condition(list, situation, running);
     if desired.is_some_and(|desired| desired.repository.is_some()) {
         if record.git.is_some() {
             list.set(condition::REPOSITORY_READY, true, "Cloned", "");
         } else {
             list.set(condition::REPOSITORY_READY, false, "NotCloned", "the repository is yet to be cloned");
         }
+    }
+}
+
+/// Whether the agent can be reached. One that is away for a moment only does not count as lost.
+fn agent_condition(list: &mut ConditionList<'_>, situation: &Situation<'_>, running: bool) {
+    match &situation.agent {
+        AgentSight::Linked(_) if running => list.set(condition::AGENT_CONNECTED, true, "Connected", ""),
+        AgentSight::Missing if is_well(situation.progress) => list.keep(condition::AGENT_CONNECTED),
+        AgentSight::Missing if running => {
+            list.set(condition::AGENT_CONNECTED, false, "NotConnected", "the agent has no link to a gateway");
+        }
+        _ => {}
     }
 }
 
@@ -345,6 +386,8 @@ fn step_text(step: Step) -> &'static str {
         Step::StartingContainer => "starting the container",
         Step::ConfiguringNetwork => "setting up address, user and environment",
         Step::CloningRepository => "cloning the repository",
+        Step::StartingAgent => "starting the agent",
+        Step::Connecting => "waiting for the agent's link to the gateway",
         Step::Ready => "all is done",
     }
 }

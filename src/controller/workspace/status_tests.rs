@@ -20,7 +20,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn record(phase: Option<Phase>) -> Record {
-    let configured = Some(Configured { started_at: BOOT.into(), generation: 2 });
+    let configured = Some(Configured { started_at: BOOT.into(), generation: 2, agent: None });
     Record { configured, phase, ..recorded(1) }
 }
 
@@ -32,6 +32,7 @@ fn said(before: &WorkspaceStatus, record: &Record, progress: &Progress, now: Tim
     let desired = desired();
     let observed = running();
     let situation = Situation {
+        agent: super::status::AgentSight::NotUsed,
         subject: &desired.subject,
         desired: Some(&desired),
         record,

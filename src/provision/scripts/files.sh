@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 # The files of the workspace, one after the other on standard input. Follows user.sh.
-# $2, $3, $4: number of lines of the profile, of the secrets and of the extra certificates.
+# $2 to $6: number of lines of the profile, of the secrets, of the extra certificates, and of the
+# agent's settings and token.
 # shellcheck disable=SC2154 # uid and gid: from user.sh
 
 umask 077
@@ -56,3 +57,20 @@ if ! [ -d /run/berth/user ]; then
     mkdir /run/berth/user
 fi
 hand_over /run/berth/user
+
+# Process 1 reads the settings when it is told to, and starts the agent.
+if [ "$5" -gt 0 ]; then
+    for folder in /run/berth/user/agent /var/log/berth; do
+        if ! [ -d "$folder" ]; then
+            mkdir "$folder"
+        fi
+        hand_over "$folder"
+    done
+    first=$((last + 1))
+    last=$((last + $5))
+    lines "$first" "$last" | place /run/berth/agent.json 644 0:0
+    first=$((last + 1))
+    last=$((last + $6))
+    lines "$first" "$last" | place /run/berth/agent.token 600 "$uid:$gid"
+    kill -HUP 1
+fi

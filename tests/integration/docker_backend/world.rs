@@ -95,7 +95,7 @@ impl World {
 fn connect(host: &str, instance: &InstanceId) -> Arc<dyn Backend> {
     let yaml = format!("hosts: [{{name: {HOST}, {host}}}]\nnetworkRange: 10.231.0.0/18");
     let config: config::DockerBackend = serde_yaml::from_str(&yaml).unwrap();
-    DockerBackend::connect(&config, instance.clone()).unwrap()
+    DockerBackend::connect(&config, instance.clone(), None).unwrap()
 }
 
 pub fn owner(name: &str) -> Owner {

@@ -57,6 +57,51 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// An operator as [`Settings::docker`] has it, with a gateway and agents in its workspaces.
+    pub fn with_gateway(kubeconfig: PathBuf, namespace: &str) -> Self {
+        let mut settings = Self::docker(kubeconfig, namespace);
+        let port = free_port();
+        settings.config["gateway"] = json!({
+            "listen": format!("0.0.0.0:{port}"),
+            "publicURL": format!("http://localhost:{port}"),
+            // Docker's own bridge: workspaces' networks reach the host there.
+            "agentURLs": [format!("http://{}:{port}", docker_bridge())],
+            "agent": {"binary": agent_binary()},
+        });
+        settings
+    }
+
+    /// The gateway's address from this machine.
+    pub fn gateway_url(&self) -> String {
+        self.config["gateway"]["publicURL"].as_str().expect("no gateway").to_owned()
+    }
+}
+
+/// A port that nobody has at the moment.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").expect("no free port");
+    listener.local_addr().expect("no address").port()
+}
+
+/// The host's address on Docker's own bridge.
+fn docker_bridge() -> String {
+    let output = std::process::Command::new("docker")
+        .args(["network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"])
+        .output()
+        .expect("docker does not run");
+    String::from_utf8(output.stdout).expect("no text").trim().to_owned()
+}
+
+/// The static agent that `hack/agent.sh` builds.
+fn agent_binary() -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| super::checkout().join("target"), PathBuf::from);
+    let binary = target.join(format!("{}-unknown-linux-gnu/release/berth-agent", std::env::consts::ARCH));
+    assert!(binary.exists(), "{} is missing: run hack/agent.sh", binary.display());
+    binary
+}
+
 /// A range of 256 addresses, 16 workspaces, that no other test of this machine is likely to use.
 fn address_range() -> String {
     let [second, third] = rand::random::<[u8; 2]>();

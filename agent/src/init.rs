@@ -1,0 +1,246 @@
+//! Process 1 of the container, root: starts supervisor and link, starts them again when they end,
+//! reaps orphans, and passes on the request to stop.
+//!
+//! It has one thread and waits in one place, for a signal or for the time of the next start.
+
+use std::{
+    collections::HashSet,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal, kill},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+use std::os::fd::AsFd;
+
+use crate::{config::Settings, link::LinkStatus};
+
+/// Wait before a process that ended is started again; it doubles with each end in a row.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+/// The longest such wait.
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// A run of this length forgets earlier ends.
+const GOOD_RUN: Duration = Duration::from_secs(30);
+/// So long an update may take until it has a link; then the version before it is run again.
+const UPDATE_PATIENCE: Duration = Duration::from_secs(45);
+/// So many ends of an update are enough to give it up.
+const UPDATE_ENDS: u32 = 3;
+/// Exit code of a link whose workspace is gone for good.
+pub const EXIT_GONE: i32 = 10;
+
+/// One of the two processes that are to be there.
+struct Role {
+    name: &'static str,
+    pid: Option<Pid>,
+    started: Instant,
+    ends: u32,
+    next: Instant,
+    /// It said that it is not to be started again.
+    finished: bool,
+}
+
+impl Role {
+    fn new(name: &'static str) -> Self {
+        let now = Instant::now();
+        Self { name, pid: None, started: now, ends: 0, next: now, finished: false }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.pid.is_none() && !self.finished && now >= self.next
+    }
+
+    fn start(&mut self, binary: &str) {
+        self.started = Instant::now();
+        match Command::new(binary).arg(self.name).spawn() {
+            Ok(child) => self.pid = i32::try_from(child.id()).ok().map(Pid::from_raw),
+            Err(error) => {
+                eprintln!("berth-agent: {binary} {}: {error}", self.name);
+                self.ended();
+            }
+        }
+    }
+
+    fn ended(&mut self) {
+        self.pid = None;
+        self.ends = if self.started.elapsed() >= GOOD_RUN { 1 } else { self.ends.saturating_add(1) };
+        let delay = FIRST_DELAY.saturating_mul(1 << (self.ends - 1).min(10)).min(LONGEST_DELAY);
+        self.next = Instant::now() + delay;
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid {
+            let _ = kill(pid, signal);
+        }
+    }
+}
+
+/// The init while it runs.
+struct Init {
+    own: String,
+    settings: Option<Settings>,
+    supervisor: Role,
+    link: Role,
+    /// When the update in the settings was begun with; `None` when there is none, or it was given
+    /// up.
+    update: Option<Update>,
+    given_up: HashSet<String>,
+}
+
+struct Update {
+    binary: String,
+    since: Instant,
+    proved: bool,
+}
+
+/// Runs until SIGTERM or SIGINT, and until everything else in the container has ended then.
+pub fn run() -> anyhow::Result<()> {
+    let mut watched = SigSet::empty();
+    for signal in [Signal::SIGCHLD, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT] {
+        watched.add(signal);
+    }
+    watched.thread_block()?;
+    let signals = SignalFd::with_flags(&watched, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    let own = std::env::current_exe().context("path of this program")?.to_string_lossy().into_owned();
+    let mut init = Init {
+        own,
+        settings: None,
+        supervisor: Role::new("supervise"),
+        link: Role::new("link"),
+        update: None,
+        given_up: HashSet::new(),
+    };
+    init.reload();
+    loop {
+        init.start_what_is_due();
+        let timeout = PollTimeout::try_from(init.patience()).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("poll"),
+        }
+        while let Some(signal) = signals.read_signal()? {
+            match i32::try_from(signal.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok()) {
+                Some(Signal::SIGHUP) => init.reload(),
+                Some(Signal::SIGTERM | Signal::SIGINT) => return stop(&signals),
+                _ => {}
+            }
+        }
+        init.reap();
+    }
+}
+
+impl Init {
+    fn reload(&mut self) {
+        let settings = match Settings::load() {
+            Ok(settings) => settings,
+            Err(error) => {
+                eprintln!("berth-agent: {error:#}");
+                return;
+            }
+        };
+        let update = settings.as_ref().and_then(|settings| settings.update.clone());
+        self.update = update.filter(|binary| !self.given_up.contains(binary)).map(|binary| Update {
+            binary,
+            since: Instant::now(),
+            proved: false,
+        });
+        self.settings = settings;
+        // The link reads settings and token when it starts.
+        self.link.finished = false;
+        self.link.ends = 0;
+        self.link.next = Instant::now();
+        self.link.signal(Signal::SIGTERM);
+    }
+
+    fn start_what_is_due(&mut self) {
+        if self.settings.is_none() {
+            return;
+        }
+        let now = Instant::now();
+        self.give_up_update(now);
+        if self.supervisor.is_due(now) {
+            self.supervisor.start(&self.own);
+        }
+        if self.link.is_due(now) {
+            let binary = self.update.as_ref().map_or(&self.own, |update| &update.binary);
+            self.link.start(binary);
+        }
+    }
+
+    /// An update proves itself by a link of its own. Where it does not, the version before it is
+    /// run again.
+    fn give_up_update(&mut self, now: Instant) {
+        let Some(update) = &mut self.update else { return };
+        if update.proved {
+            return;
+        }
+        update.proved = LinkStatus::load().is_some_and(|status| status.is_connected_with(&update.binary));
+        let too_long = now.duration_since(update.since) > UPDATE_PATIENCE;
+        if !update.proved && (too_long || self.link.ends >= UPDATE_ENDS) {
+            eprintln!("berth-agent: {} does not come up; going back to {}", update.binary, self.own);
+            self.given_up.insert(update.binary.clone());
+            self.update = None;
+            self.link.ends = 0;
+            self.link.next = now;
+            self.link.signal(Signal::SIGKILL);
+        }
+    }
+
+    /// Until what is to be done next.
+    fn patience(&self) -> Duration {
+        let now = Instant::now();
+        let starts = [&self.supervisor, &self.link]
+            .into_iter()
+            .filter(|role| self.settings.is_some() && role.pid.is_none() && !role.finished)
+            .map(|role| role.next.saturating_duration_since(now));
+        let unproved = self.update.as_ref().is_some_and(|update| !update.proved);
+        starts.chain(unproved.then_some(Duration::from_secs(1))).min().unwrap_or(Duration::from_secs(3600))
+    }
+
+    fn reap(&mut self) {
+        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            let Some(pid) = status.pid() else { return };
+            if self.supervisor.pid == Some(pid) {
+                self.supervisor.ended();
+            } else if self.link.pid == Some(pid) {
+                self.link.finished = matches!(status, WaitStatus::Exited(_, EXIT_GONE));
+                self.link.ended();
+            }
+        }
+    }
+}
+
+/// Tells everything else to end, and waits for that: also for what is no child of ours, such as a
+/// command that came in from outside. Whoever asked for it kills what takes too long.
+fn stop(signals: &SignalFd) -> anyhow::Result<()> {
+    let everything = Pid::from_raw(-1);
+    let _ = kill(everything, Signal::SIGTERM);
+    // Shells ignore SIGTERM; a terminal that goes away they do not.
+    let _ = kill(everything, Signal::SIGHUP);
+    while others() {
+        let pause = PollTimeout::try_from(Duration::from_millis(50)).unwrap_or(PollTimeout::ZERO);
+        let _ = poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], pause);
+        while signals.read_signal()?.is_some() {}
+        while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status.pid().is_some()) {}
+    }
+    Ok(())
+}
+
+fn others() -> bool {
+    let own = std::process::id();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return false };
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()).any(|pid| pid != own)
+}
+
+/// Lets the init of this container read the settings again. For root.
+pub fn reload() -> anyhow::Result<()> {
+    kill(Pid::from_raw(1), Signal::SIGHUP).context("signalling process 1")
+}

@@ -1,0 +1,3 @@
+//! Agents in real containers, linked to a real gateway.
+
+mod link;
