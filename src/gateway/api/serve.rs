@@ -333,7 +333,9 @@ mod tests {
     #[tokio::test]
     async fn without_settings_nothing_is_served() {
         let running = Running::start().await;
-        let _ = running.front_proxy.send_replace(Err(crate::gateway::api::front_proxy::FrontProxyError::NoConfigMap));
+        let _ = running
+            .front_proxy
+            .send_replace(Err(crate::gateway::api::front_proxy::FrontProxyError::NoConfigMap));
         let client = || Some(running.authority.client("front-proxy"));
         assert!(running.ask(client()).await.is_err());
         let _ = running.front_proxy.send_replace(settings(&running.authority));

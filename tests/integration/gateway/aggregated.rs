@@ -35,7 +35,6 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{pki_types::PrivateKeyDer, sign::CertifiedKey};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
-use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -236,12 +235,12 @@ async fn exec(client: &Client, workspace: &str) -> Result<Vec<(u8, String)>, Str
     let mut socket = client.connect(request).await.map_err(|error| error.to_string())?.into_stream();
     let mut seen = Vec::new();
     while let Some(Ok(message)) = socket.next().await {
-        match message {
-            Message::Binary(bytes) if bytes.len() > 1 => {
-                seen.push((bytes[0], String::from_utf8(bytes[1..].to_vec()).unwrap()));
-            }
-            Message::Close(_) => break,
-            _ => {}
+        if message.is_close() {
+            break;
+        }
+        let bytes = message.into_data();
+        if bytes.len() > 1 {
+            seen.push((bytes[0], String::from_utf8(bytes[1..].to_vec()).unwrap()));
         }
     }
     Ok(seen)
@@ -273,8 +272,17 @@ async fn discovery_is_that_of_subresources(plane: &ControlPlane) {
     assert!(shown.status.success() && complaints.is_empty(), "{complaints}");
     let listed = plane.kubectl(&["get", "--raw", "/apis"]);
     assert!(listed.contains("subresources.berth.dev"), "{listed}");
-    let schemas = plane.kubectl(&["get", "--raw", "/openapi/v3/apis/subresources.berth.dev/v1alpha1"]);
-    assert!(schemas.contains("3.0.0"), "{schemas}");
+    // kube-apiserver fetches schemas in its own time.
+    eventually(PATIENCE, "the schemas are taken over", || async {
+        let path = "/openapi/v3/apis/subresources.berth.dev/v1alpha1";
+        let output = plane.kubectl_with_input(&["get", "--raw", path], "");
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    })
+    .await;
 }
 
 async fn a_reader_reads_logs_and_gets_no_shell(plane: &ControlPlane) {
