@@ -46,6 +46,10 @@ pub struct Resources {
     pub delivery: Option<Delivery>,
     /// The gateway in this process.
     pub gateway: Option<Gateway>,
+    /// Tells the rest of the process what this replica has while it is the leader.
+    pub leadership: watch::Sender<Option<Arc<Context>>>,
+    /// Where other replicas reach this one.
+    pub address: Option<String>,
     /// This replica's name.
     pub identity: String,
 }
@@ -53,7 +57,18 @@ pub struct Resources {
 /// Works until `stop` is cancelled, then lets passes that are under way come to their end.
 /// Dropping the future ends everything at once.
 pub async fn run(resources: Resources, stop: CancellationToken) {
-    let Resources { client, config, backends, ca_bundles, metrics, delivery, gateway, identity } = resources;
+    let Resources {
+        client,
+        config,
+        backends,
+        ca_bundles,
+        metrics,
+        delivery,
+        gateway,
+        leadership,
+        address,
+        identity,
+    } = resources;
     let namespaces: Vec<String> = config.watch_namespaces.iter().cloned().collect();
     let workspaces: Vec<Watched<Workspace>> = queue::watches(&client, &namespaces);
     let templates: Vec<Watched<Template>> = queue::watches(&client, &template_namespaces(&config));
@@ -100,7 +115,7 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
         controllers.spawn(queue::workspaces(watched, receiver, Arc::clone(&context), stop.clone()));
     }
     if let Some(gateway) = gateway {
-        feeders.spawn(links::follow(Arc::clone(&context), gateway));
+        feeders.spawn(own_gateway(Arc::clone(&context), gateway, address.unwrap_or_default()));
     }
     let (host_back, back) = mpsc::channel(1);
     for (name, backend) in backends {
@@ -109,6 +124,7 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     if !all_filled(workspaces_known, &stop).await {
         return;
     }
+    let _leading = Leading::begin(leadership, &context);
     feeders.spawn(sweep::run(context, back, stop.clone()));
     loop {
         tokio::select! {
@@ -122,6 +138,32 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
         }
     }
     while controllers.join_next().await.is_some() {}
+}
+
+/// Attends to the gateway in the leader's own process.
+async fn own_gateway(context: Arc<Context>, gateway: Gateway, address: String) {
+    let identity = context.identity.clone();
+    let tell = |message| {
+        gateway.take(message);
+        std::future::ready(true)
+    };
+    links::attend(&context, &identity, &address, gateway.hub.reports(), tell).await;
+}
+
+/// Shows the rest of the process that this replica leads, until it is dropped.
+struct Leading(watch::Sender<Option<Arc<Context>>>);
+
+impl Leading {
+    fn begin(leadership: watch::Sender<Option<Arc<Context>>>, context: &Arc<Context>) -> Self {
+        leadership.send_replace(Some(Arc::clone(context)));
+        Self(leadership)
+    }
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        self.0.send_replace(None);
+    }
 }
 
 /// Waits until every cache is filled; false where the work ends before that.

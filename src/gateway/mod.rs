@@ -5,7 +5,7 @@
 //! a user's. What it knows of workspaces it has from watches; what it does in one it asks of the
 //! agent there, through [`access::Agents`].
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::Context;
 use kube::Client;
@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{Config, GatewayConfig},
     controller::agents::Wanted,
+    internal::{messages::Down, peers::Everywhere},
     link::{accept::Acceptor, hub::Hub, keys::Keys, push},
+    listener,
 };
 
 pub mod access;
@@ -28,10 +30,35 @@ pub mod public;
 pub struct Gateway {
     /// The links that it holds.
     pub hub: Arc<Hub>,
+    /// The agents, whichever replica holds their links.
+    pub agents: Arc<Everywhere>,
     /// What the leader wants of the agents.
     pub wanted: watch::Sender<Wanted>,
-    /// Where the public address is served.
-    pub address: SocketAddr,
+}
+
+impl Gateway {
+    /// Takes in what the leader says.
+    pub fn take(&self, message: Down) {
+        match message {
+            Down::Processes { id, desired } => self.wanted.send_modify(|wanted| match desired {
+                Some(desired) => {
+                    wanted.processes.insert(id, Arc::new(desired));
+                }
+                None => {
+                    wanted.processes.remove(&id);
+                }
+            }),
+            Down::Password { host, hash } => self.wanted.send_modify(|wanted| match hash {
+                Some(hash) => {
+                    wanted.passwords.insert(host, hash);
+                }
+                None => {
+                    wanted.passwords.remove(&host);
+                }
+            }),
+            Down::Held { id, address } => self.agents.note(id, address),
+        }
+    }
 }
 
 /// Starts the gateway, which runs until `stop` is cancelled.
@@ -40,7 +67,8 @@ pub async fn start(
     config: &Config,
     settings: &GatewayConfig,
     keys: &Keys,
-    identity: &str,
+    agents: Arc<Everywhere>,
+    hub: Arc<Hub>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Gateway> {
     let tls = settings.tls.as_ref().map(public::tls).transpose()?;
@@ -48,7 +76,6 @@ pub async fn start(
         .await
         .with_context(|| format!("gateway.listen {}", settings.listen))?;
     let address = listener.local_addr()?;
-    let hub = Hub::new(identity);
     let workspaces = Arc::new(objects::Workspaces::default());
     for namespace in watched(config) {
         let (client, workspaces, hub) = (client.clone(), Arc::clone(&workspaces), Arc::clone(&hub));
@@ -64,9 +91,10 @@ pub async fn start(
     let wanted = watch::Sender::new(Wanted::default());
     spawn(stop, push::run(Arc::clone(&hub), wanted.subscribe()));
     let acceptor = Acceptor { keys: keys.tokens.clone(), owners: workspaces, hub: Arc::clone(&hub) };
-    tokio::spawn(public::serve(listener, tls, public::routes(Arc::new(acceptor)), stop.clone()));
+    let tls = tls.map(|config| watch::Sender::new(config).subscribe());
+    tokio::spawn(listener::serve(listener, tls, public::routes(Arc::new(acceptor)), stop.clone()));
     tracing::info!(%address, "the gateway is served");
-    Ok(Gateway { hub, wanted, address })
+    Ok(Gateway { hub, agents, wanted })
 }
 
 /// The namespaces to watch, one by one; `None` stands for all.

@@ -233,8 +233,8 @@ pub enum ProcessPhase {
     Failed,
 }
 
-/// How a process ended.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+/// How a process ended; neither is set where that is not known.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Exit {
     /// Its exit code, where it exited.
