@@ -50,7 +50,7 @@ impl From<BodyId> for String {
 
 impl BodyId {
     /// An id made of these bytes.
-    pub fn from_bytes(bytes: [u8; 8]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(bytes)
     }
 

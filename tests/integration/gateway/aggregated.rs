@@ -19,6 +19,7 @@ use berth::{
             review::{ClusterReviews, Reviewer},
         },
     },
+    link::token::Epoch,
 };
 use berth_link::wire::{
     exec::{Ended, ExecRequest, ExecResult},
@@ -47,20 +48,24 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Known;
 
 impl Objects for Known {
-    fn workspace(&self, namespace: &str, name: &str) -> Option<WorkspaceView> {
-        (name == "web").then(|| WorkspaceView {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            uid: "1".to_owned(),
-            id: Some(BodyId::from_bytes([7; 8])),
-            phase: Some("Running".to_owned()),
-            connected: true,
-            ..WorkspaceView::default()
+    fn workspace(&self, namespace: &str, name: &str) -> Option<Arc<WorkspaceView>> {
+        (name == "web").then(|| {
+            Arc::new(WorkspaceView {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                uid: "1".to_owned(),
+                id: Some(BodyId::from_bytes([7; 8])),
+                epoch: Epoch(1),
+                phase: Some("Running".to_owned()),
+                not_ready: None,
+                deleting: false,
+                user: "dev".to_owned(),
+            })
         })
     }
 
-    fn devserver(&self, namespace: &str, name: &str) -> Option<DevServerView> {
-        Some(DevServerView {
+    fn devserver(&self, namespace: &str, name: &str) -> Option<Arc<DevServerView>> {
+        Some(Arc::new(DevServerView {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             uid: "2".to_owned(),
@@ -68,7 +73,7 @@ impl Objects for Known {
             process: name.parse().ok()?,
             port: None,
             deleting: false,
-        })
+        }))
     }
 }
 
