@@ -13,6 +13,7 @@ mod chaos;
 mod chart;
 mod devserver;
 mod docker_backend;
+mod gateway;
 mod start_up;
 mod support;
 mod workspace;

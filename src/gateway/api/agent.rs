@@ -12,11 +12,11 @@ use http_body_util::{BodyExt, Limited};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::problem::{Problem, Reason};
-use crate::{
-    backend::BodyId,
-    gateway::access::{AgentError, Agents, Tunnel},
+use super::{
+    objects::Reachable,
+    problem::{Problem, Reason},
 };
+use crate::gateway::access::{AgentError, Agents, Tunnel};
 
 /// Time that an agent has for what it can answer at once.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,22 +39,22 @@ const BUSY: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Agent {
     agents: Arc<dyn Agents>,
-    id: BodyId,
+    workspace: Reachable,
 }
 
 impl Agent {
-    /// The agent of a body.
-    pub fn new(agents: Arc<dyn Agents>, id: BodyId) -> Self {
-        Self { agents, id }
+    /// The agent of a workspace.
+    pub fn new(agents: Arc<dyn Agents>, workspace: Reachable) -> Self {
+        Self { agents, workspace }
     }
 
     /// Sends a request and waits so long for the answer to begin. An answer that is no success is
     /// a problem.
     pub async fn send(&self, request: Request<Body>, patience: Duration) -> Result<Response, Problem> {
-        let answer = timeout(patience, self.agents.request(self.id, request))
+        let answer = timeout(patience, self.agents.request(self.workspace.id, request))
             .await
             .unwrap_or(Err(AgentError::TimedOut(patience)))
-            .map_err(unanswered)?;
+            .map_err(|error| self.unanswered(error))?;
         if answer.status().is_success() { Ok(answer) } else { Err(refused(answer).await) }
     }
 
@@ -82,10 +82,17 @@ impl Agent {
 
     /// Opens a connection to a port.
     pub async fn connect(&self, port: u16) -> Result<Tunnel, Problem> {
-        timeout(PATIENCE, self.agents.connect(self.id, port))
+        timeout(PATIENCE, self.agents.connect(self.workspace.id, port))
             .await
             .unwrap_or(Err(AgentError::TimedOut(PATIENCE)))
-            .map_err(unanswered)
+            .map_err(|error| self.unanswered(error))
+    }
+
+    fn unanswered(&self, error: AgentError) -> Problem {
+        match error {
+            AgentError::NotConnected => self.workspace.without_agent.clone(),
+            error => unanswered(error),
+        }
     }
 }
 
@@ -152,7 +159,7 @@ pub fn nonsense(what: impl std::fmt::Display) -> Problem {
 }
 
 /// Why there is no answer.
-pub fn unanswered(error: AgentError) -> Problem {
+fn unanswered(error: AgentError) -> Problem {
     let message = error.to_string();
     match error {
         AgentError::NotConnected | AgentError::Broken(_) => Problem::new(Reason::AgentUnavailable, message),

@@ -2,6 +2,8 @@
 //!
 //! Answers are read and written anew, so that nothing else than what is documented comes through.
 
+use std::{sync::Arc, time::Duration};
+
 use axum::{
     Json,
     body::Body,
@@ -25,13 +27,13 @@ const MOST_INPUT: usize = 1 << 20;
 /// Most bytes of a difference.
 const MOST_DIFF: u64 = 64 << 20;
 /// Time for what runs git, hooks of commits among it.
-const GIT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(50);
+const GIT_PATIENCE: Duration = Duration::from_secs(50);
 
 /// Does what one document is the answer to.
 pub async fn perform(
     agent: &Agent,
     operation: Operation,
-    dev_server: Option<DevServerView>,
+    dev_server: Option<Arc<DevServerView>>,
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     match (operation, dev_server) {

@@ -20,7 +20,7 @@ use super::{
     documents, exec, files,
     identity::Identity,
     log,
-    objects::{DevServerView, WorkspaceView},
+    objects::{DevServerView, WorkspaceView, reachable},
     operation::{Operation, Resource},
     portforward,
     problem::{Problem, Reason, Rendering},
@@ -200,7 +200,7 @@ impl Api {
         };
         let workspace = dev_server.as_ref().map_or(target.name.as_str(), |known| known.workspace.as_str());
         let workspace = self.workspace(&target.namespace, workspace)?;
-        let agent = Agent::new(self.agents.clone(), workspace.reachable()?);
+        let agent = Agent::new(self.agents.clone(), reachable(&workspace)?);
         match (operation, dev_server) {
             (Operation::Exec, _) => exec::run(&agent, &self.settings, request).await,
             (Operation::ExecStream, _) => exec::stream(&agent, request, admission).await,
@@ -215,7 +215,7 @@ impl Api {
             (Operation::Attach, _) => attach::attach(&agent, request, admission).await,
             (Operation::PortForward, _) => portforward::forward(&agent, request, admission),
             (Operation::Proxy { port, path }, known) => {
-                let port = port.or_else(|| known?.port).ok_or_else(|| {
+                let port = port.or_else(|| known.as_deref()?.port).ok_or_else(|| {
                     Problem::new(Reason::Conflict, "the dev server opens no port").code("NoPort")
                 })?;
                 proxy::pass(&agent, port, &path, request, admission).await
@@ -234,13 +234,13 @@ impl Api {
         }
     }
 
-    fn workspace(&self, namespace: &str, name: &str) -> Result<WorkspaceView, Problem> {
+    fn workspace(&self, namespace: &str, name: &str) -> Result<Arc<WorkspaceView>, Problem> {
         self.objects
             .workspace(namespace, name)
             .ok_or_else(|| Problem::not_found(format!("there is no workspace {namespace}/{name}")))
     }
 
-    fn dev_server(&self, namespace: &str, name: &str) -> Result<DevServerView, Problem> {
+    fn dev_server(&self, namespace: &str, name: &str) -> Result<Arc<DevServerView>, Problem> {
         let known = self
             .objects
             .devserver(namespace, name)

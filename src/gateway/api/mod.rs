@@ -42,6 +42,7 @@ pub mod serve;
 mod session;
 #[cfg(test)]
 mod tests;
+pub mod watched;
 
 use identity::Identity;
 use objects::{Objects, WorkspaceView};

@@ -1,10 +1,11 @@
-//! What is known of Workspaces and DevServers, and whether one can be asked something now.
+//! What is known of Workspaces and DevServers, and whether an agent can be asked now.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use berth_link::wire::process::ProcessId;
 
 use super::problem::{Problem, Reason};
+pub use crate::gateway::objects::WorkspaceView;
 use crate::{backend::BodyId, controller::workspace::phase::Phase};
 
 /// After so long it is worth asking again for a workspace that is on its way.
@@ -13,31 +14,10 @@ const ON_ITS_WAY: Duration = Duration::from_secs(3);
 /// The objects, as watches know them.
 pub trait Objects: Send + Sync {
     /// A Workspace.
-    fn workspace(&self, namespace: &str, name: &str) -> Option<WorkspaceView>;
+    fn workspace(&self, namespace: &str, name: &str) -> Option<Arc<WorkspaceView>>;
 
     /// A DevServer.
-    fn devserver(&self, namespace: &str, name: &str) -> Option<DevServerView>;
-}
-
-/// What handlers need to know of a Workspace.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct WorkspaceView {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// Its body, once it has one.
-    pub id: Option<BodyId>,
-    /// The phase in its status.
-    pub phase: Option<String>,
-    /// The user that everything runs as.
-    pub user: Option<String>,
-    /// Whether it is being deleted.
-    pub deleting: bool,
-    /// Whether its status says that its agent is connected.
-    pub connected: bool,
+    fn devserver(&self, namespace: &str, name: &str) -> Option<Arc<DevServerView>>;
 }
 
 /// What handlers need to know of a DevServer.
@@ -59,35 +39,51 @@ pub struct DevServerView {
     pub deleting: bool,
 }
 
-impl WorkspaceView {
-    /// The body whose agent can be asked; otherwise why none can. Whether the agent is really
-    /// connected shows when it is asked.
-    pub fn reachable(&self) -> Result<BodyId, Problem> {
-        let called = format!("workspace {}/{}", self.namespace, self.name);
-        if self.deleting {
-            return Err(Problem::new(Reason::Gone, format!("{called} is being deleted")));
+/// A workspace whose agent may be asked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reachable {
+    /// Its body.
+    pub id: BodyId,
+    /// What it means when its agent is not connected.
+    pub without_agent: Problem,
+}
+
+/// The agent that can be asked; otherwise why none can. Somebody looks into a workspace that is
+/// on its way or has failed too, as long as there is an agent.
+pub fn reachable(view: &WorkspaceView) -> Result<Reachable, Problem> {
+    let called = format!("workspace {}/{}", view.namespace, view.name);
+    let on_its_way = || not_ready(view, &called);
+    let gone = || Problem::new(Reason::Gone, format!("{called} is being deleted"));
+    if view.deleting {
+        return Err(gone());
+    }
+    let without_agent = match view.phase.as_deref().and_then(Phase::parse) {
+        Some(Phase::Terminating) => return Err(gone()),
+        Some(Phase::Suspended | Phase::Suspending) => {
+            return Err(Problem::new(Reason::Suspended, format!("{called} is suspended")));
         }
-        match self.phase.as_deref().and_then(Phase::parse) {
-            Some(Phase::Terminating) => Err(Problem::new(Reason::Gone, format!("{called} is being deleted"))),
-            Some(Phase::Suspended | Phase::Suspending) => {
-                Err(Problem::new(Reason::Suspended, format!("{called} is suspended")))
-            }
-            Some(Phase::Failed) if !self.connected => {
-                Err(Problem::new(Reason::NotRunning, format!("{called} has failed and does not run")))
-            }
-            Some(Phase::Running | Phase::Degraded | Phase::Failed) => {
-                self.id.ok_or_else(|| on_its_way(&called, "has no container yet"))
-            }
-            Some(Phase::Pending | Phase::Provisioning | Phase::Resuming) | None => match self.id {
-                Some(id) if self.connected => Ok(id),
-                _ => Err(on_its_way(&called, "is not ready yet")),
-            },
+        Some(Phase::Failed) => Problem::new(Reason::NotRunning, with_cause(view, &called, "has failed")),
+        Some(Phase::Running | Phase::Degraded) => {
+            Problem::new(Reason::AgentUnavailable, with_cause(view, &called, "has no connected agent"))
         }
+        Some(Phase::Pending | Phase::Provisioning | Phase::Resuming) | None => on_its_way(),
+    };
+    match view.id {
+        Some(id) => Ok(Reachable { id, without_agent }),
+        None if without_agent.reason == Reason::NotRunning => Err(without_agent),
+        None => Err(on_its_way()),
     }
 }
 
-fn on_its_way(called: &str, state: &str) -> Problem {
-    Problem::new(Reason::NotReady, format!("{called} {state}")).retry_after(ON_ITS_WAY)
+fn not_ready(view: &WorkspaceView, called: &str) -> Problem {
+    Problem::new(Reason::NotReady, with_cause(view, called, "is not ready yet")).retry_after(ON_ITS_WAY)
+}
+
+fn with_cause(view: &WorkspaceView, called: &str, state: &str) -> String {
+    match &view.not_ready {
+        Some((reason, message)) => format!("{called} {state}: {reason}: {message}"),
+        None => format!("{called} {state}"),
+    }
 }
 
 #[cfg(test)]
@@ -95,51 +91,63 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::link::token::Epoch;
 
-    #[rstest]
-    #[case("Running", false, None)]
-    #[case("Degraded", false, None)]
-    #[case("Provisioning", true, None)]
-    #[case("Provisioning", false, Some(Reason::NotReady))]
-    #[case("Resuming", false, Some(Reason::NotReady))]
-    #[case("Suspending", true, Some(Reason::Suspended))]
-    #[case("Suspended", false, Some(Reason::Suspended))]
-    #[case("Failed", true, None)]
-    #[case("Failed", false, Some(Reason::NotRunning))]
-    #[case("Terminating", true, Some(Reason::Gone))]
-    #[case("SomethingNew", true, None)]
-    #[case("SomethingNew", false, Some(Reason::NotReady))]
-    fn a_workspace_can_be_asked(
-        #[case] phase: &str,
-        #[case] connected: bool,
-        #[case] expected: Option<Reason>,
-    ) {
-        let view = WorkspaceView {
+    fn view(phase: &str) -> WorkspaceView {
+        WorkspaceView {
+            namespace: "team".to_owned(),
+            name: "web".to_owned(),
+            uid: "1".to_owned(),
             id: Some(BodyId::from_bytes([7; 8])),
+            epoch: Epoch(1),
             phase: Some(phase.to_owned()),
-            connected,
-            ..WorkspaceView::default()
-        };
-        assert_eq!(view.reachable().err().map(|problem| problem.reason), expected);
+            not_ready: None,
+            deleting: false,
+            user: "dev".to_owned(),
+        }
     }
 
-    #[test]
-    fn one_without_a_container_is_waited_for() {
-        let view = WorkspaceView { phase: Some("Running".to_owned()), ..WorkspaceView::default() };
-        let problem = view.reachable().unwrap_err();
-        assert_eq!(problem.reason, Reason::NotReady);
-        assert_eq!(problem.retry_after, Some(ON_ITS_WAY));
+    #[rstest]
+    #[case("Running", Reason::AgentUnavailable)]
+    #[case("Degraded", Reason::AgentUnavailable)]
+    #[case("Pending", Reason::NotReady)]
+    #[case("Provisioning", Reason::NotReady)]
+    #[case("Resuming", Reason::NotReady)]
+    #[case("Failed", Reason::NotRunning)]
+    #[case("SomethingNew", Reason::NotReady)]
+    fn an_agent_is_asked_and_its_absence_means(#[case] phase: &str, #[case] expected: Reason) {
+        assert_eq!(reachable(&view(phase)).unwrap().without_agent.reason, expected);
+    }
+
+    #[rstest]
+    #[case("Suspending", Reason::Suspended)]
+    #[case("Suspended", Reason::Suspended)]
+    #[case("Terminating", Reason::Gone)]
+    fn no_agent_is_asked(#[case] phase: &str, #[case] expected: Reason) {
+        assert_eq!(reachable(&view(phase)).unwrap_err().reason, expected);
+    }
+
+    #[rstest]
+    #[case("Running", Reason::NotReady)]
+    #[case("Provisioning", Reason::NotReady)]
+    #[case("Failed", Reason::NotRunning)]
+    fn one_without_a_container_can_not_be_asked(#[case] phase: &str, #[case] expected: Reason) {
+        let view = WorkspaceView { id: None, ..view(phase) };
+        assert_eq!(reachable(&view).unwrap_err().reason, expected);
     }
 
     #[test]
     fn one_that_is_being_deleted_is_gone() {
-        let view = WorkspaceView {
-            id: Some(BodyId::from_bytes([7; 8])),
-            phase: Some("Running".to_owned()),
-            deleting: true,
-            connected: true,
-            ..WorkspaceView::default()
-        };
-        assert_eq!(view.reachable().unwrap_err().reason, Reason::Gone);
+        let view = WorkspaceView { deleting: true, ..view("Running") };
+        assert_eq!(reachable(&view).unwrap_err().reason, Reason::Gone);
+    }
+
+    #[test]
+    fn why_it_is_not_ready_is_said() {
+        let cause = ("ImagePullFailed".to_owned(), "no such image".to_owned());
+        let view = WorkspaceView { not_ready: Some(cause), ..view("Provisioning") };
+        let problem = reachable(&view).unwrap().without_agent;
+        assert_eq!(problem.message, "workspace team/web is not ready yet: ImagePullFailed: no such image");
+        assert_eq!(problem.retry_after, Some(ON_ITS_WAY));
     }
 }

@@ -175,3 +175,191 @@ impl ResolvesServerCert for Newest {
         self.0.borrow().clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use axum::{Extension, routing::get};
+    use http::HeaderMap;
+    use http_body_util::BodyExt;
+    use rcgen::{
+        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    };
+    use rstest::rstest;
+    use rustls::{
+        ClientConfig, RootCertStore,
+        pki_types::{CertificateDer, PrivateKeyDer, ServerName},
+    };
+    use tokio_rustls::{TlsConnector, client::TlsStream};
+
+    use super::*;
+    use crate::gateway::api::identity::Identity;
+
+    struct Authority(Issuer<'static, KeyPair>, CertificateDer<'static>, String);
+
+    type Pair = (CertificateDer<'static>, PrivateKeyDer<'static>);
+
+    impl Authority {
+        fn new() -> Self {
+            let key = KeyPair::generate().unwrap();
+            let mut parameters = CertificateParams::default();
+            parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let certificate = parameters.self_signed(&key).unwrap();
+            let pem = certificate.pem();
+            Self(Issuer::new(parameters, key), certificate.into(), pem)
+        }
+
+        fn issue(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> Pair {
+            let key = KeyPair::generate().unwrap();
+            let mut parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            parameters.distinguished_name.push(DnType::CommonName, name);
+            parameters.extended_key_usages = vec![usage];
+            let certificate = parameters.signed_by(&key, &self.0).unwrap();
+            (certificate.into(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+        }
+
+        fn client(&self, name: &str) -> Pair {
+            self.issue(name, ExtendedKeyUsagePurpose::ClientAuth)
+        }
+
+        fn server(&self) -> Arc<CertifiedKey> {
+            let (certificate, key) = self.issue("server", ExtendedKeyUsagePurpose::ServerAuth);
+            let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+            Arc::new(CertifiedKey::new(vec![certificate], key))
+        }
+    }
+
+    struct Running {
+        address: SocketAddr,
+        authority: Authority,
+        front_proxy: watch::Sender<Settings>,
+        certificate: watch::Sender<Option<Arc<CertifiedKey>>>,
+        stop: CancellationToken,
+        served: tokio::task::JoinHandle<()>,
+    }
+
+    impl Running {
+        async fn start() -> Self {
+            let authority = Authority::new();
+            let certificate = watch::Sender::new(Some(authority.server()));
+            let front_proxy = watch::Sender::new(settings(&authority));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let stop = CancellationToken::new();
+            let router = Router::new().route("/who", get(who));
+            let served = tokio::spawn(serve_aggregated(
+                listener,
+                certificate.subscribe(),
+                front_proxy.subscribe(),
+                router,
+                stop.clone(),
+            ));
+            Self { address, authority, front_proxy, certificate, stop, served }
+        }
+
+        async fn connect(&self, client: Option<Pair>) -> std::io::Result<TlsStream<TcpStream>> {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.authority.1.clone()).unwrap();
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let config = ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots);
+            let config = match client {
+                Some((certificate, key)) => config.with_client_auth_cert(vec![certificate], key).unwrap(),
+                None => config.with_no_client_auth(),
+            };
+            let stream = TcpStream::connect(self.address).await?;
+            let name = ServerName::try_from("localhost").unwrap();
+            TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        }
+
+        async fn ask(&self, client: Option<Pair>) -> anyhow::Result<String> {
+            let stream = TokioIo::new(self.connect(client).await?);
+            let (mut requests, connection) = hyper::client::conn::http1::handshake(stream).await?;
+            tokio::spawn(connection);
+            let request = Request::get("/who")
+                .header("x-remote-user", "ada")
+                .header("x-remote-group", "team")
+                .body(Body::empty())?;
+            let answer = requests.send_request(request).await?;
+            Ok(String::from_utf8(answer.into_body().collect().await?.to_bytes().to_vec())?)
+        }
+    }
+
+    async fn who(identity: Option<Extension<Identity>>, headers: HeaderMap) -> String {
+        let headers = headers.keys().filter(|name| name.as_str().starts_with("x-remote")).count();
+        let Extension(identity) = identity.unwrap_or_default();
+        format!("{} of {:?}, {headers} headers", identity.user, identity.groups)
+    }
+
+    fn settings(authority: &Authority) -> Settings {
+        let data = [
+            ("requestheader-client-ca-file", authority.2.as_str()),
+            ("requestheader-allowed-names", r#"["front-proxy"]"#),
+            ("requestheader-username-headers", r#"["X-Remote-User"]"#),
+            ("requestheader-group-headers", r#"["X-Remote-Group"]"#),
+        ];
+        let data = data.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        FrontProxy::parse(&data).map(Arc::new)
+    }
+
+    const ADA: &str = r#"ada of ["team"], 0 headers"#;
+
+    #[tokio::test]
+    async fn the_front_proxy_says_who_asks() {
+        let running = Running::start().await;
+        let client = running.authority.client("front-proxy");
+        assert_eq!(running.ask(Some(client)).await.unwrap(), ADA);
+    }
+
+    #[rstest]
+    #[case::none(None)]
+    #[case::other_name(Some("somebody"))]
+    #[tokio::test]
+    async fn nobody_else_gets_an_answer(#[case] name: Option<&str>) {
+        let running = Running::start().await;
+        let client = name.map(|name| running.authority.client(name));
+        assert!(running.ask(client).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn another_authority_stands_for_nobody() {
+        let running = Running::start().await;
+        assert!(running.ask(Some(Authority::new().client("front-proxy"))).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn without_settings_nothing_is_served() {
+        let running = Running::start().await;
+        let _ = running
+            .front_proxy
+            .send_replace(Err(crate::gateway::api::front_proxy::FrontProxyError::NoConfigMap));
+        let client = || Some(running.authority.client("front-proxy"));
+        assert!(running.ask(client()).await.is_err());
+        let _ = running.front_proxy.send_replace(settings(&running.authority));
+        assert_eq!(running.ask(client()).await.unwrap(), ADA);
+    }
+
+    #[tokio::test]
+    async fn a_new_certificate_is_shown_at_once() {
+        let running = Running::start().await;
+        let shown = async || {
+            let stream = running.connect(Some(running.authority.client("front-proxy"))).await.unwrap();
+            stream.get_ref().1.peer_certificates().unwrap()[0].clone()
+        };
+        let before = shown().await;
+        assert_eq!(shown().await, before);
+        running.certificate.send_replace(Some(running.authority.server()));
+        assert_ne!(shown().await, before);
+    }
+
+    #[tokio::test]
+    async fn it_stops() {
+        let running = Running::start().await;
+        let _idle = running.connect(Some(running.authority.client("front-proxy"))).await.unwrap();
+        running.stop.cancel();
+        tokio::time::timeout(DRAIN * 2, running.served).await.unwrap().unwrap();
+    }
+}

@@ -48,6 +48,7 @@ use super::{
 use crate::{
     backend::BodyId,
     gateway::access::{AgentError, Agents, Tunnel},
+    link::token::Epoch,
 };
 
 mod requests;
@@ -55,6 +56,10 @@ mod rights;
 mod sockets;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The body of a workspace whose agent is there.
+const CONNECTED: BodyId = BodyId::from_bytes([7; 8]);
+/// The body of one whose agent is not.
+const ABSENT: BodyId = BodyId::from_bytes([8; 8]);
 
 struct People;
 
@@ -82,27 +87,30 @@ fn identity(user: &str) -> Identity {
 struct Known;
 
 impl Objects for Known {
-    fn workspace(&self, namespace: &str, name: &str) -> Option<WorkspaceView> {
+    fn workspace(&self, namespace: &str, name: &str) -> Option<Arc<WorkspaceView>> {
         let phase = match name {
             "web" => "Running",
             "asleep" => "Suspended",
             "young" => "Provisioning",
             _ => return None,
         };
-        (namespace == "team").then(|| WorkspaceView {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            uid: "1".to_owned(),
-            id: Some(BodyId::from_bytes([7; 8])),
-            phase: Some(phase.to_owned()),
-            user: Some("dev".to_owned()),
-            deleting: false,
-            connected: phase == "Running",
+        (namespace == "team").then(|| {
+            Arc::new(WorkspaceView {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                uid: "1".to_owned(),
+                id: Some(if phase == "Running" { CONNECTED } else { ABSENT }),
+                epoch: Epoch(1),
+                phase: Some(phase.to_owned()),
+                not_ready: None,
+                deleting: false,
+                user: "dev".to_owned(),
+            })
         })
     }
 
-    fn devserver(&self, namespace: &str, name: &str) -> Option<DevServerView> {
-        Some(DevServerView {
+    fn devserver(&self, namespace: &str, name: &str) -> Option<Arc<DevServerView>> {
+        Some(Arc::new(DevServerView {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             uid: "2".to_owned(),
@@ -110,7 +118,7 @@ impl Objects for Known {
             process: name.parse().ok()?,
             port: Some(3000),
             deleting: name == "leaving",
-        })
+        }))
     }
 }
 
@@ -131,7 +139,10 @@ struct FakeAgent {
 
 #[async_trait]
 impl Agents for FakeAgent {
-    async fn request(&self, _: BodyId, request: Request<Body>) -> Result<Response, AgentError> {
+    async fn request(&self, id: BodyId, request: Request<Body>) -> Result<Response, AgentError> {
+        if id == ABSENT {
+            return Err(AgentError::NotConnected);
+        }
         let asked = format!("{} {}", request.method(), request.uri());
         self.asked.lock().unwrap().push(asked);
         Ok(self.routes.clone().oneshot(request).await.unwrap())
