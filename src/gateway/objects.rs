@@ -14,7 +14,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::api::objects::{DevServerView, Objects, WorkspaceView};
+use super::api::objects::{DevServerView, Objects};
 use crate::{
     api::{DevServer, Workspace, condition},
     backend::BodyId,
@@ -41,39 +41,51 @@ pub trait View: Clone + Send + Sync + 'static {
     fn of(object: &Self::Object) -> Self;
 }
 
-/// A Workspace, with what decides whether its agent may connect.
+/// What a gateway knows of one Workspace.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KnownWorkspace {
-    /// What handlers need to know of it.
-    pub view: WorkspaceView,
+pub struct WorkspaceView {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its body, once it has one.
+    pub id: Option<BodyId>,
     /// The generation of its agent's tokens.
     pub epoch: Epoch,
+    /// The word in its status.
+    pub phase: Option<String>,
+    /// Reason and message of its `Ready` condition, where that is not true.
+    pub not_ready: Option<(String, String)>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Name of the user that works in it.
+    pub user: String,
 }
 
-impl View for KnownWorkspace {
+impl View for WorkspaceView {
     type Object = Workspace;
 
     fn of(workspace: &Workspace) -> Self {
         let status = workspace.status.as_ref();
-        let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
-        let connected = |one: &&_| {
-            let one: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition = one;
-            one.type_ == condition::AGENT_CONNECTED && one.status == "True"
-        };
+        let ready =
+            status.and_then(|status| status.conditions.iter().find(|one| one.type_ == condition::READY));
         Self {
-            view: WorkspaceView {
-                namespace: workspace.namespace().unwrap_or_default(),
-                name: workspace.name_any(),
-                uid: workspace.uid().unwrap_or_default(),
-                id: status.and_then(|status| status.id.as_ref()?.parse().ok()),
-                phase: status.and_then(|status| status.phase.clone()),
-                user: status
-                    .and_then(|status| status.resolved.as_ref())
-                    .map(|resolved| resolved.user.clone()),
-                deleting: workspace.metadata.deletion_timestamp.is_some(),
-                connected: conditions.iter().any(|one| connected(&one)),
-            },
+            namespace: workspace.namespace().unwrap_or_default(),
+            name: workspace.name_any(),
+            uid: workspace.uid().unwrap_or_default(),
+            id: status.and_then(|status| status.id.as_ref()?.parse().ok()),
             epoch: Epoch(status.and_then(|status| status.incarnation).unwrap_or_default()),
+            phase: status.and_then(|status| status.phase.clone()),
+            not_ready: ready
+                .filter(|ready| ready.status != "True")
+                .map(|ready| (ready.reason.clone(), ready.message.clone())),
+            deleting: workspace.metadata.deletion_timestamp.is_some(),
+            user: status
+                .and_then(|status| status.resolved.as_ref())
+                .map(|resolved| resolved.user.clone())
+                .unwrap_or_default(),
         }
     }
 }
@@ -161,8 +173,8 @@ pub struct Known {
 
 #[derive(Default)]
 struct Workspaces {
-    by_name: HashMap<Key, Arc<KnownWorkspace>>,
-    by_id: HashMap<BodyId, Arc<KnownWorkspace>>,
+    by_name: HashMap<Key, Arc<WorkspaceView>>,
+    by_id: HashMap<BodyId, Arc<WorkspaceView>>,
     gone: HashSet<BodyId>,
     gone_in_order: VecDeque<BodyId>,
 }
@@ -174,25 +186,25 @@ struct DevServers {
 }
 
 impl Workspaces {
-    fn put(&mut self, key: Key, known: KnownWorkspace) {
+    fn put(&mut self, key: Key, known: WorkspaceView) {
         let known = Arc::new(known);
         if let Some(before) = self.by_name.insert(key, Arc::clone(&known))
-            && before.view.uid != known.view.uid
+            && before.uid != known.uid
         {
             self.bury(&before);
         }
-        if let Some(id) = known.view.id {
+        if let Some(id) = known.id {
             self.by_id.insert(id, known);
         }
     }
 
-    fn remove(&mut self, key: &Key, known: &KnownWorkspace) {
+    fn remove(&mut self, key: &Key, known: &WorkspaceView) {
         self.by_name.remove(key);
         self.bury(known);
     }
 
-    fn bury(&mut self, known: &KnownWorkspace) {
-        let Some(id) = known.view.id else { return };
+    fn bury(&mut self, known: &WorkspaceView) {
+        let Some(id) = known.id else { return };
         self.by_id.remove(&id);
         if self.gone.insert(id) {
             self.gone_in_order.push_back(id);
@@ -228,13 +240,13 @@ impl DevServers {
 impl Known {
     /// Takes in what happened to a Workspace. Returns the body whose agent may no longer have a
     /// link.
-    pub fn workspace_changed(&self, key: Key, known: KnownWorkspace, change: Change) -> Option<BodyId> {
+    pub fn workspace_changed(&self, key: Key, known: WorkspaceView, change: Change) -> Option<BodyId> {
         let mut workspaces = self.workspaces.write().unwrap_or_else(PoisonError::into_inner);
-        let id = known.view.id;
+        let id = known.id;
         match change {
             Change::Present => {
-                let deleting = known.view.deleting;
-                let replaced = workspaces.by_name.get(&key).and_then(|before| before.view.id);
+                let deleting = known.deleting;
+                let replaced = workspaces.by_name.get(&key).and_then(|before| before.id);
                 workspaces.put(key, known);
                 replaced.filter(|before| Some(*before) != id).or(id.filter(|_| deleting))
             }
@@ -255,7 +267,7 @@ impl Known {
     }
 
     /// A Workspace by namespace and name.
-    pub fn workspace_named(&self, namespace: &str, name: &str) -> Option<Arc<KnownWorkspace>> {
+    pub fn workspace_named(&self, namespace: &str, name: &str) -> Option<Arc<WorkspaceView>> {
         let key = (namespace.to_owned(), name.to_owned());
         self.workspaces.read().unwrap_or_else(PoisonError::into_inner).by_name.get(&key).cloned()
     }
@@ -270,7 +282,7 @@ impl Owners for Known {
     fn standing(&self, id: BodyId) -> Standing {
         let workspaces = self.workspaces.read().unwrap_or_else(PoisonError::into_inner);
         match workspaces.by_id.get(&id) {
-            Some(known) if known.view.deleting => Standing::Gone,
+            Some(known) if known.deleting => Standing::Gone,
             Some(known) => Standing::Present(known.epoch),
             None if workspaces.gone.contains(&id) => Standing::Gone,
             None => Standing::Unknown,
@@ -279,15 +291,15 @@ impl Owners for Known {
 }
 
 impl Objects for Known {
-    fn workspace(&self, namespace: &str, name: &str) -> Option<WorkspaceView> {
-        self.workspace_named(namespace, name).map(|known| known.view.clone())
+    fn workspace(&self, namespace: &str, name: &str) -> Option<Arc<WorkspaceView>> {
+        self.workspace_named(namespace, name)
     }
 
-    fn devserver(&self, namespace: &str, name: &str) -> Option<DevServerView> {
+    fn devserver(&self, namespace: &str, name: &str) -> Option<Arc<DevServerView>> {
         let key = (namespace.to_owned(), name.to_owned());
         let devservers = self.devservers.read().unwrap_or_else(PoisonError::into_inner);
         let devserver = devservers.by_name.get(&key)?;
-        Some(DevServerView {
+        Some(Arc::new(DevServerView {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             uid: devserver.uid().unwrap_or_default(),
@@ -295,7 +307,7 @@ impl Objects for Known {
             process: name.parse().ok()?,
             port: devserver.spec.port,
             deleting: devserver.metadata.deletion_timestamp.is_some(),
-        })
+        }))
     }
 }
 
@@ -310,9 +322,18 @@ mod tests {
         ("ns".to_owned(), "one".to_owned())
     }
 
-    fn known(uid: &str, id: &str, epoch: u32) -> KnownWorkspace {
-        let view = WorkspaceView { uid: uid.into(), id: id.parse().ok(), ..WorkspaceView::default() };
-        KnownWorkspace { view, epoch: Epoch(epoch) }
+    fn known(uid: &str, id: &str, epoch: u32) -> WorkspaceView {
+        WorkspaceView {
+            namespace: "ns".into(),
+            name: "one".into(),
+            uid: uid.into(),
+            id: id.parse().ok(),
+            epoch: Epoch(epoch),
+            phase: None,
+            not_ready: None,
+            deleting: false,
+            user: "dev".into(),
+        }
     }
 
     fn standing(objects: &Known, id: &str) -> Standing {
@@ -328,7 +349,7 @@ mod tests {
         objects.workspace_changed(key(), known("a", FIRST, 2), Change::Present);
         assert_eq!(standing(&objects, FIRST), Standing::Present(Epoch(2)));
         let mut deleting = known("a", FIRST, 2);
-        deleting.view.deleting = true;
+        deleting.deleting = true;
         assert_eq!(objects.workspace_changed(key(), deleting, Change::Present), FIRST.parse().ok());
         assert_eq!(standing(&objects, FIRST), Standing::Gone);
         objects.workspace_changed(key(), known("a", FIRST, 2), Change::Gone);
@@ -356,7 +377,7 @@ mod tests {
             Ok(watcher::Event::InitDone),
         ];
         let mut told = Vec::new();
-        let mut tell = |key: Key, _: KnownWorkspace, change| told.push((key.1, change));
+        let mut tell = |key: Key, _: WorkspaceView, change| told.push((key.1, change));
         follow_events(futures::stream::iter(events), &mut tell).await;
         assert_eq!(told, [("one".to_owned(), Change::Present), ("one".to_owned(), Change::Gone)]);
     }
