@@ -92,8 +92,15 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         let leadership = watch::Sender::new(None);
         let (gateway, address) = match (&config.gateway, &keys) {
             (Some(settings), Some(keys)) => {
-                let parts =
-                    Parts { client: &client, config: &config, settings, keys, identity: &identity, role };
+                let parts = Parts {
+                    client: &client,
+                    config: &config,
+                    settings,
+                    keys,
+                    identity: &identity,
+                    role,
+                    metrics: &metrics,
+                };
                 let (gateway, address) = parts.start(leadership.subscribe(), &stop).await?;
                 (gateway, Some(address))
             }
@@ -258,6 +265,7 @@ struct Parts<'a> {
     keys: &'a Keys,
     identity: &'a str,
     role: Role,
+    metrics: &'a Metrics,
 }
 
 impl Parts<'_> {
@@ -268,7 +276,7 @@ impl Parts<'_> {
         leadership: Leadership,
         stop: &CancellationToken,
     ) -> anyhow::Result<(Option<Gateway>, String)> {
-        let Self { client, config, settings, keys, identity, role } = *self;
+        let Self { client, config, settings, keys, identity, role, metrics } = *self;
         let listen = settings.internal.listen;
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("gateway.internal.listen {listen}"))?;
@@ -289,7 +297,7 @@ impl Parts<'_> {
         let tls = shown.client.clone();
         let follower = Follower::new(client, &namespace, lease, identity, &address, tls);
         let leader = follower.leader.subscribe();
-        let parts = gateway::Parts { client, config, settings, keys, hub, shown: &shown, leader };
+        let parts = gateway::Parts { client, config, settings, keys, hub, shown: &shown, leader, metrics };
         let gateway = parts.start(stop).await?;
         let following = follower.run(gateway.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(following));

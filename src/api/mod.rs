@@ -15,7 +15,7 @@ pub mod workspace;
 pub mod workspace_status;
 
 pub use common::*;
-pub use devserver::{DevServer, DevServerSpec};
+pub use devserver::{DevServer, DevServerSpec, HostHeader, PreviewAccess};
 pub use devserver_status::{DevServerStatus, LastExit, PreviewStatus};
 pub use template::{DockerTemplate, PullPolicy, Template, TemplatePhase, TemplateSpec, TemplateStatus};
 pub use workspace::{

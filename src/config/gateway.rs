@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use url::Url;
 
@@ -33,6 +34,10 @@ pub struct GatewayConfig {
     /// The API behind kube-apiserver. Absent: it is not served.
     #[serde(default)]
     pub aggregated: Option<AggregatedConfig>,
+    /// Networks of proxies in front of the public address, whose word is taken for who the client
+    /// is. Default: none.
+    #[serde(default)]
+    pub trusted_proxies: Vec<IpNet>,
     /// How replicas reach each other.
     #[serde(default)]
     pub internal: InternalConfig,

@@ -56,7 +56,9 @@ fn note(context: &Context, gateway: &str, address: &str, report: Report) {
             }
         }
         Report::Told(id, Event::Activity(activity)) => {
-            context.agents.note(id, |agent| agent.activity = Some(activity));
+            context.agents.note(id, |agent| {
+                agent.activity = Some(agent.activity.take().unwrap_or_default().merged(&activity));
+            });
         }
     }
 }

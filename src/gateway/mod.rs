@@ -8,6 +8,8 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use async_trait::async_trait;
+use jiff::Timestamp;
 use kube::Client;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
@@ -23,16 +25,22 @@ use crate::{
     },
     link::{accept::Acceptor, hub::Hub, keys::Keys, push},
     listener,
+    metrics::Metrics,
 };
 
 pub mod access;
 pub mod aggregated;
 pub mod api;
+pub mod directory;
 pub mod objects;
 pub mod previews;
 pub mod public;
+pub mod tickets;
 
 use api::review::{ClusterReviews, Reviewer};
+use directory::Directory;
+use previews::gate::{TicketError, TicketHolder};
+use tickets::{Scope, Tickets};
 
 /// A running gateway, as the rest of the process holds it.
 #[derive(Clone)]
@@ -86,12 +94,14 @@ pub struct Parts<'a> {
     pub shown: &'a Shown,
     /// Where the leader is.
     pub leader: LeaderAddress,
+    /// Counters.
+    pub metrics: &'a Metrics,
 }
 
 impl Parts<'_> {
     /// Starts the gateway, which runs until `stop` is cancelled.
     pub async fn start(self, stop: &CancellationToken) -> anyhow::Result<Gateway> {
-        let Self { client, config, settings, keys, hub, shown, leader } = self;
+        let Self { client, config, settings, keys, hub, shown, leader, metrics } = self;
         let tls = settings.tls.as_ref().map(public::tls).transpose()?;
         let listener = TcpListener::bind(settings.listen)
             .await
@@ -117,12 +127,43 @@ impl Parts<'_> {
             let router = Arc::clone(&api).router();
             aggregated::start(client, aggregated, shown.identity.clone(), router, stop).await?;
         }
+        let preview_metrics = Arc::new(previews::metrics::PreviewMetrics::register(metrics.registry())?);
+        let trusted_proxies = &settings.trusted_proxies;
+        let tickets = Arc::new(Tickets::new(keys.sessions.clone()));
+        let previews = config.preview.domain.as_deref().map(|domain| {
+            let directory = Directory::new(Arc::clone(&known), wanted.subscribe(), domain);
+            let surroundings = previews::Surroundings {
+                directory: Arc::new(directory),
+                agents: agents.clone(),
+                tickets: Arc::new(PreviewTickets(Arc::clone(&tickets))),
+                traffic: Arc::clone(&hub) as Arc<dyn previews::preview::Traffic>,
+                metrics: Arc::clone(&preview_metrics),
+            };
+            let mut settings = previews::settings::PreviewSettings::new(domain, keys.sessions.clone());
+            settings.trusted_proxies.clone_from(trusted_proxies);
+            Arc::new(previews::Previews::new(surroundings, settings))
+        });
         let acceptor = Acceptor { keys: keys.tokens.clone(), owners: known, hub: Arc::clone(&hub) };
         let routes = public::routes(Arc::new(acceptor)).merge(api.public_router());
         let tls = tls.map(|config| watch::Sender::new(config).subscribe());
-        tokio::spawn(listener::serve(listener, tls, routes, stop.clone()));
+        let service = public::service(previews, routes);
+        tokio::spawn(listener::serve(listener, tls, service, stop.clone()));
         tracing::info!(%address, "the gateway is served");
         Ok(Gateway { hub, agents, wanted })
+    }
+}
+
+/// Tickets, as private previews take them.
+struct PreviewTickets(Arc<Tickets>);
+
+#[async_trait]
+impl previews::gate::Tickets for PreviewTickets {
+    async fn redeem(&self, ticket: &str, host: &str) -> Result<TicketHolder, TicketError> {
+        let grant = self.0.redeem(ticket, Timestamp::now()).map_err(|_| TicketError::Invalid)?;
+        match grant.scope {
+            Scope::Preview { host: of } if of == host => Ok(TicketHolder { user: grant.user }),
+            Scope::Preview { .. } | Scope::Terminal { .. } => Err(TicketError::Invalid),
+        }
     }
 }
 

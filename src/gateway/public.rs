@@ -1,7 +1,7 @@
 //! The public address: agents, previews, the terminal page and the API for programs, told apart
 //! by host and path.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use anyhow::Context;
 use axum::{
@@ -15,7 +15,10 @@ use berth_link::wire::CONNECT_PATH;
 use http::Request;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::{config::gateway::TlsFiles, link::accept::Acceptor};
+use tower::{Service, ServiceExt};
+
+use super::previews::Previews;
+use crate::{config::gateway::TlsFiles, link::accept::Acceptor, listener::Peer};
 
 /// The routes that every host name has.
 pub fn routes(acceptor: Arc<Acceptor>) -> Router {
@@ -27,6 +30,33 @@ pub fn routes(acceptor: Arc<Acceptor>) -> Router {
 
 async fn connect(State(acceptor): State<Arc<Acceptor>>, request: Request<Body>) -> Response {
     acceptor.accept(request)
+}
+
+/// The service of the public address: previews by their host names, and everything else.
+pub fn service(
+    previews: Option<Arc<Previews>>,
+    routes: Router,
+) -> impl Service<
+    Request<Body>,
+    Response = Response,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response, Infallible>> + Send,
+> + Clone
++ Send
++ Sync
++ 'static {
+    tower::service_fn(move |request: Request<Body>| {
+        let (previews, routes) = (previews.clone(), routes.clone());
+        async move {
+            let peer = request.extensions().get::<Peer>().map(|peer| (peer.address, peer.secure));
+            match (previews.filter(|previews| previews.is_for_preview(&request)), peer) {
+                (Some(previews), Some((address, secure))) => {
+                    Ok(previews.serve(request, address, secure).await)
+                }
+                _ => routes.oneshot(request).await,
+            }
+        }
+    })
 }
 
 /// Reads certificate and key of the public address.

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use axum::body::Body;
 use berth_link::{
     transport,
-    wire::{AgentInfo, Event},
+    wire::{AgentInfo, Event, system::Activity},
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -41,7 +41,10 @@ use super::token::Epoch;
 use crate::{
     backend::BodyId,
     controller::agents::Link,
-    gateway::access::{AgentError, Agents, Tunnel},
+    gateway::{
+        access::{AgentError, Agents, Tunnel},
+        previews::preview::Traffic,
+    },
 };
 
 /// Time that an agent has for the first answers.
@@ -374,6 +377,13 @@ fn strip_connection_headers(headers: &mut HeaderMap) {
     use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE};
     for name in [CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE] {
         headers.remove(name);
+    }
+}
+
+impl Traffic for Hub {
+    fn touched(&self, id: BodyId) {
+        let activity = Activity { traffic_at: Some(Timestamp::now()), ..Activity::default() };
+        let _ = self.reports.send(Report::Told(id, Event::Activity(activity)));
     }
 }
 
