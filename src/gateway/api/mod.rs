@@ -14,11 +14,13 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use axum::Router;
 use berth_link::wire::exec::{ExecRequest, ExecResult};
+use tokio_util::sync::CancellationToken;
 
 use crate::gateway::access::Agents;
 
 pub mod agent;
 mod attach;
+mod audit;
 mod body;
 mod channels;
 pub mod discovery;
@@ -93,6 +95,7 @@ pub struct Api {
     root: Arc<dyn RootExec>,
     limits: RateLimits,
     settings: Settings,
+    stop: CancellationToken,
 }
 
 impl Api {
@@ -105,7 +108,12 @@ impl Api {
         settings: Settings,
     ) -> Self {
         let limits = RateLimits::new(settings.rates);
-        Self { agents, objects, reviewer, root, limits, settings }
+        Self { agents, objects, reviewer, root, limits, settings, stop: CancellationToken::new() }
+    }
+
+    /// The same, whose long sessions end with a word to the client when `stop` is cancelled.
+    pub fn until(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
     }
 
     /// The face behind kube-apiserver, with discovery. Who asks comes with each request as an
