@@ -9,7 +9,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    api::{Template, Workspace},
+    api::{DevServer, Template, Workspace},
     backend::{
         AgentBinary, Backends, InstanceId, SharedBackend, docker::DockerBackend, memory::MemoryBackend,
         metered::Metered,
@@ -22,7 +22,7 @@ use crate::{
     },
     gateway::{self, Gateway},
     health::{self, Readiness},
-    internal::{self, certificates, follow::Follower, leader::Leadership, peers::Everywhere},
+    internal::{self, certificates, follow::Follower, leader::Leadership},
     link::{
         hub::Hub,
         keys::{self, Keys},
@@ -185,12 +185,15 @@ async fn lead(resources: Resources, stop: &CancellationToken) -> anyhow::Result<
 async fn wait_for_api(client: &Client, config: &Config, ready: &watch::Sender<Readiness>) {
     let namespace = config.watch_namespaces.first();
     loop {
-        let problem =
-            match (probe::<Workspace>(client, namespace).await, probe::<Template>(client, namespace).await) {
-                (Ok(()), Ok(())) => return,
-                (Err(error), _) => missing("workspaces", &error),
-                (_, Err(error)) => missing("templates", &error),
-            };
+        let problem = if let Err(error) = probe::<Workspace>(client, namespace).await {
+            missing("workspaces", &error)
+        } else if let Err(error) = probe::<Template>(client, namespace).await {
+            missing("templates", &error)
+        } else if let Err(error) = probe::<DevServer>(client, namespace).await {
+            missing("devservers", &error)
+        } else {
+            return;
+        };
         if ready.borrow().as_ref().err() != Some(&problem) {
             tracing::warn!("{problem}");
         }
@@ -271,17 +274,23 @@ impl Parts<'_> {
             TcpListener::bind(listen).await.with_context(|| format!("gateway.internal.listen {listen}"))?;
         let address = settings.internal.address(listener.local_addr()?.port());
         let store = certificates::Store::new(client, config);
-        let shown = internal::identity::obtain(store, role.controls(), stop).await?;
+        let shown = internal::identity::obtain(store.clone(), role.controls(), stop).await?;
         let hub = Hub::new(identity);
         let service = internal::serve::service(Arc::clone(&hub), leadership);
-        tokio::spawn(listener::serve(listener, Some(shown.server), service, stop.clone()));
+        tokio::spawn(listener::serve(listener, Some(shown.server.clone()), service, stop.clone()));
+        if role.controls() && settings.aggregated.is_some() {
+            let keeping = internal::api_service::keep(client.clone(), store);
+            tokio::spawn(stop.clone().run_until_cancelled_owned(keeping));
+        }
         if !role.serves() {
             return Ok((None, address));
         }
-        let agents = Arc::new(Everywhere::new(Arc::clone(&hub), shown.client.clone()));
-        let gateway = gateway::start(client, config, settings, keys, agents, hub, stop).await?;
         let (namespace, lease) = (config.own_namespace(), &config.leader_election.lease_name);
-        let follower = Follower::new(client, &namespace, lease, identity, &address, shown.client);
+        let tls = shown.client.clone();
+        let follower = Follower::new(client, &namespace, lease, identity, &address, tls);
+        let leader = follower.leader.subscribe();
+        let parts = gateway::Parts { client, config, settings, keys, hub, shown: &shown, leader };
+        let gateway = parts.start(stop).await?;
         let following = follower.run(gateway.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(following));
         Ok((Some(gateway), address))

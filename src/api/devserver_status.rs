@@ -46,8 +46,10 @@ pub struct DevServerStatus {
     /// The value of `spec.restartNonce` that the process was last started for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_restart_nonce: Option<String>,
-    /// `Ready`, `Accepted`, `WorkspaceReady`, `ProcessRunning`, `PortOpen` and `PreviewReady`,
-    /// each present only where it applies; `Reconciling` and `Stalled` only while they are true.
+    /// `Ready`, `Accepted`, `SecretsReady`, `WorkspaceReady`, `ProcessRunning`, `PortOpen` and
+    /// `PreviewReady`, each present only where it applies; `Reconciling` and `Stalled` only while
+    /// they are true. While the workspace's agent is not connected what it told last stays, and
+    /// the conditions about it are `Unknown`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::condition::conditions_schema")]
     pub conditions: Vec<Condition>,
@@ -69,10 +71,11 @@ pub struct LastExit {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PreviewStatus {
-    /// The first part of its host name, made once and kept for ever.
+    /// The first part of its host name, before the preview domain; made once and kept for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Its address in a browser. Absent while the operator's configuration has no preview domain.
+    /// Its address in a browser. Absent while it can not be opened whatever the process does: it is
+    /// switched off or over, or the operator's configuration has no preview domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// When the preview's host name was made. Its lifetime counts from then.

@@ -42,6 +42,20 @@ pub struct Agent {
     pub activity: Option<Activity>,
 }
 
+impl Agent {
+    /// Whether there is a link. One from before the container was started is not yet known to be
+    /// lost.
+    pub fn is_linked(&self) -> bool {
+        let fresh = |since: Instant| self.awaited_since.is_none_or(|awaited| since >= awaited);
+        self.link.is_some() && self.linked_at.is_some_and(fresh)
+    }
+
+    /// Since when there is none, as far as is known; absent: there never was one.
+    pub fn unlinked_since(&self) -> Option<Instant> {
+        [self.lost_at, self.awaited_since].into_iter().flatten().max()
+    }
+}
+
 /// What is wanted of the agents, as the gateways are told.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {

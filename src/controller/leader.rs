@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{Template, Workspace},
+    api::{DevServer, Template, Workspace},
     backend::Backends,
     config::Config,
     gateway::Gateway,
@@ -20,6 +20,7 @@ use crate::{
 use super::{
     backoff::Backoff,
     context::{Context, Objects},
+    dispatch::Dispatch,
     ledger::Ledger,
     links,
     queue::{self, Watched},
@@ -72,9 +73,11 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     let namespaces: Vec<String> = config.watch_namespaces.iter().cloned().collect();
     let workspaces: Vec<Watched<Workspace>> = queue::watches(&client, &namespaces);
     let templates: Vec<Watched<Template>> = queue::watches(&client, &template_namespaces(&config));
+    let devservers: Vec<Watched<DevServer>> = queue::watches(&client, &namespaces);
     let objects = Objects::new(
         workspaces.iter().map(Watched::reader).collect(),
         templates.iter().map(Watched::reader).collect(),
+        devservers.iter().map(Watched::reader).collect(),
     );
     let (triggers, mut triggered) = Triggers::channel();
     let context = Arc::new(Context {
@@ -91,6 +94,7 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
         bodies: Default::default(),
         without_body: Default::default(),
         agents: Default::default(),
+        devservers: Default::default(),
         delivery,
         identity,
         backends: backends.clone(),
@@ -98,6 +102,7 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     });
     metrics.watch_objects(&context);
     let workspaces_known: Vec<_> = workspaces.iter().map(Watched::filled).collect();
+    let devservers_known: Vec<_> = devservers.iter().map(Watched::filled).collect();
     let templates_known: Vec<_> = templates.iter().map(Watched::filled).collect();
 
     let (mut controllers, mut feeders) = (JoinSet::new(), JoinSet::new());
@@ -108,10 +113,10 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     if !all_filled(templates_known, &stop).await {
         return;
     }
-    let mut queues = Vec::new();
+    let mut dispatch = Dispatch::default();
     for watched in workspaces {
         let (sender, receiver) = mpsc::unbounded_channel();
-        queues.push((watched.reader(), sender));
+        dispatch.workspaces.push((watched.reader(), sender));
         controllers.spawn(queue::workspaces(watched, receiver, Arc::clone(&context), stop.clone()));
     }
     if let Some(gateway) = gateway {
@@ -124,16 +129,20 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     if !all_filled(workspaces_known, &stop).await {
         return;
     }
+    // A DevServer is about its Workspace, so none is looked at before those are known.
+    for watched in devservers {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        dispatch.devservers.push((watched.reader(), sender));
+        controllers.spawn(queue::devservers(watched, receiver, Arc::clone(&context), stop.clone()));
+    }
+    if !all_filled(devservers_known, &stop).await {
+        return;
+    }
     let _leading = Leading::begin(leadership, &context);
-    feeders.spawn(sweep::run(context, back, stop.clone()));
+    feeders.spawn(sweep::run(Arc::clone(&context), back, stop.clone()));
     loop {
         tokio::select! {
-            Some(key) = triggered.recv() => {
-                // The watch that knows the object; one that has not been seen yet is on its way.
-                if let Some((_, queue)) = queues.iter().find(|(reader, _)| reader.get(&key).is_some()) {
-                    let _ = queue.send(key);
-                }
-            }
+            Some(trigger) = triggered.recv() => dispatch.pass_on(trigger, &context),
             () = stop.cancelled() => break,
         }
     }

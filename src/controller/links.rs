@@ -1,9 +1,6 @@
 //! One gateway, seen from the leader: what it tells, and what it is told.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use berth_link::wire::{Event, process::DesiredProcesses};
 use futures::{Stream, StreamExt};
@@ -35,7 +32,7 @@ pub async fn attend<R, F>(
     }
     for id in context.agents.held_by(gateway) {
         if context.agents.lost(id, gateway) {
-            wake(context, id);
+            context.triggers.agent(id);
         }
     }
 }
@@ -46,28 +43,21 @@ fn note(context: &Context, gateway: &str, address: &str, report: Report) {
             // What a gateway calls itself is not taken from each of its reports.
             let link = super::agents::Link { gateway: gateway.to_owned(), ..*link };
             context.agents.linked(id, link, address);
-            wake(context, id);
+            context.triggers.agent(id);
         }
         Report::Lost(id) => {
             if context.agents.lost(id, gateway) {
-                wake(context, id);
+                context.triggers.agent(id);
             }
         }
         Report::Told(id, Event::Processes(processes)) => {
             if context.agents.note(id, |agent| agent.processes = Some(Arc::new(processes))) {
-                wake(context, id);
+                context.triggers.processes(id);
             }
         }
         Report::Told(id, Event::Activity(activity)) => {
             context.agents.note(id, |agent| agent.activity = Some(activity));
         }
-    }
-}
-
-fn wake(context: &Context, id: BodyId) {
-    let key = context.bodies.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-    if let Some(key) = key {
-        context.triggers.workspace(key);
     }
 }
 

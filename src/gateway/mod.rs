@@ -15,15 +15,24 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{Config, GatewayConfig},
     controller::agents::Wanted,
-    internal::{messages::Down, peers::Everywhere},
+    internal::{
+        identity::Shown,
+        messages::Down,
+        peers::Everywhere,
+        root::{LeaderAddress, ThroughLeader},
+    },
     link::{accept::Acceptor, hub::Hub, keys::Keys, push},
     listener,
 };
 
 pub mod access;
+pub mod aggregated;
 pub mod api;
 pub mod objects;
+pub mod previews;
 pub mod public;
+
+use api::review::{ClusterReviews, Reviewer};
 
 /// A running gateway, as the rest of the process holds it.
 #[derive(Clone)]
@@ -61,40 +70,86 @@ impl Gateway {
     }
 }
 
-/// Starts the gateway, which runs until `stop` is cancelled.
-pub async fn start(
+/// What a gateway is made from.
+pub struct Parts<'a> {
+    /// Talks to the API server.
+    pub client: &'a Client,
+    /// The configuration, and its section about the gateway.
+    pub config: &'a Config,
+    /// That section.
+    pub settings: &'a GatewayConfig,
+    /// The keys of the installation.
+    pub keys: &'a Keys,
+    /// The links of this replica.
+    pub hub: Arc<Hub>,
+    /// How this replica shows itself to others.
+    pub shown: &'a Shown,
+    /// Where the leader is.
+    pub leader: LeaderAddress,
+}
+
+impl Parts<'_> {
+    /// Starts the gateway, which runs until `stop` is cancelled.
+    pub async fn start(self, stop: &CancellationToken) -> anyhow::Result<Gateway> {
+        let Self { client, config, settings, keys, hub, shown, leader } = self;
+        let tls = settings.tls.as_ref().map(public::tls).transpose()?;
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .with_context(|| format!("gateway.listen {}", settings.listen))?;
+        let address = listener.local_addr()?;
+        let agents = Arc::new(Everywhere::new(Arc::clone(&hub), shown.client.clone()));
+        let known = Arc::new(objects::Known::default());
+        watch_objects(client, config, &known, &hub, stop);
+        let wanted = watch::Sender::new(Wanted::default());
+        spawn(stop, push::run(Arc::clone(&hub), wanted.subscribe()));
+
+        let reviewer = Reviewer::new(Arc::new(ClusterReviews(client.clone())));
+        let root = Arc::new(ThroughLeader { leader, tls: shown.client.clone() });
+        let everywhere: Arc<dyn access::Agents> = agents.clone();
+        let api = Arc::new(api::Api::new(
+            everywhere,
+            Arc::clone(&known) as Arc<dyn api::objects::Objects>,
+            reviewer,
+            root,
+            api::Settings::default(),
+        ));
+        if let Some(aggregated) = &settings.aggregated {
+            let router = Arc::clone(&api).router();
+            aggregated::start(client, aggregated, shown.identity.clone(), router, stop).await?;
+        }
+        let acceptor = Acceptor { keys: keys.tokens.clone(), owners: known, hub: Arc::clone(&hub) };
+        let routes = public::routes(Arc::new(acceptor)).merge(api.public_router());
+        let tls = tls.map(|config| watch::Sender::new(config).subscribe());
+        tokio::spawn(listener::serve(listener, tls, routes, stop.clone()));
+        tracing::info!(%address, "the gateway is served");
+        Ok(Gateway { hub, agents, wanted })
+    }
+}
+
+/// Keeps what the gateway knows of objects up to date, and ends links whose workspaces went.
+fn watch_objects(
     client: &Client,
     config: &Config,
-    settings: &GatewayConfig,
-    keys: &Keys,
-    agents: Arc<Everywhere>,
-    hub: Arc<Hub>,
+    known: &Arc<objects::Known>,
+    hub: &Arc<Hub>,
     stop: &CancellationToken,
-) -> anyhow::Result<Gateway> {
-    let tls = settings.tls.as_ref().map(public::tls).transpose()?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .with_context(|| format!("gateway.listen {}", settings.listen))?;
-    let address = listener.local_addr()?;
-    let workspaces = Arc::new(objects::Workspaces::default());
+) {
     for namespace in watched(config) {
-        let (client, workspaces, hub) = (client.clone(), Arc::clone(&workspaces), Arc::clone(&hub));
+        let (workspaces, devservers, hub) = (Arc::clone(known), Arc::clone(known), Arc::clone(hub));
+        let (client, again, other) = (client.clone(), client.clone(), namespace.clone());
         spawn(stop, async move {
-            let changed = |view: &objects::WorkspaceView, there: bool| {
-                if let Some(id) = view.id.filter(|_| !there) {
+            let changed = |key, view, change| {
+                if let Some(id) = workspaces.workspace_changed(key, view, change) {
                     hub.close(id);
                 }
             };
-            workspaces.watch(client, namespace.as_deref(), changed).await;
+            objects::follow(client, namespace.as_deref(), changed).await;
+        });
+        spawn(stop, async move {
+            let changed = |key, view, change| devservers.devserver_changed(key, view, change);
+            objects::follow(again, other.as_deref(), changed).await;
         });
     }
-    let wanted = watch::Sender::new(Wanted::default());
-    spawn(stop, push::run(Arc::clone(&hub), wanted.subscribe()));
-    let acceptor = Acceptor { keys: keys.tokens.clone(), owners: workspaces, hub: Arc::clone(&hub) };
-    let tls = tls.map(|config| watch::Sender::new(config).subscribe());
-    tokio::spawn(listener::serve(listener, tls, public::routes(Arc::new(acceptor)), stop.clone()));
-    tracing::info!(%address, "the gateway is served");
-    Ok(Gateway { hub, agents, wanted })
 }
 
 /// The namespaces to watch, one by one; `None` stands for all.

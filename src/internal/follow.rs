@@ -7,6 +7,7 @@ use futures::StreamExt;
 use http::{Request, StatusCode};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
+use tokio::sync::watch;
 
 use super::{
     certificates::CONTROLLER,
@@ -16,10 +17,22 @@ use super::{
 };
 use crate::{controller::lease::ANNOTATION_ADDRESS, gateway::Gateway};
 
+/// Time until it is looked whether this replica still leads.
+const AT_REST: Duration = Duration::from_secs(5);
 /// Time until the leader is looked for again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Time for the leader to take the stream.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who leads.
+enum Leader {
+    /// Another replica, which is reached there.
+    Another(String),
+    /// This replica: nothing goes over the network.
+    Myself,
+    /// Nobody, at the moment.
+    Nobody,
+}
 
 /// Where the leader is found, and who this replica is.
 pub struct Follower {
@@ -33,6 +46,8 @@ pub struct Follower {
     pub address: String,
     /// How this replica shows itself.
     pub tls: ClientTls,
+    /// Where the leader is, for those who have something to ask of it.
+    pub leader: watch::Sender<Option<String>>,
 }
 
 impl Follower {
@@ -51,6 +66,7 @@ impl Follower {
             identity: identity.to_owned(),
             address: address.to_owned(),
             tls,
+            leader: watch::Sender::new(None),
         }
     }
 
@@ -58,24 +74,46 @@ impl Follower {
     /// nothing goes over the network.
     pub async fn run(self, gateway: Gateway) {
         loop {
-            match self.leader().await {
-                Ok(Some(address)) => match self.follow(&address, &gateway).await {
-                    Ok(()) => tracing::info!(leader = address, "the leader ended the stream"),
-                    Err(error) => tracing::debug!(leader = address, "no stream to the leader: {error:#}"),
-                },
-                Ok(None) => {}
-                Err(error) => tracing::debug!(%error, "the leader could not be looked for"),
-            }
-            tokio::time::sleep(RETRY).await;
+            let pause = match self.look().await {
+                Ok(Leader::Another(address)) => {
+                    match self.follow(&address, &gateway).await {
+                        Ok(()) => tracing::info!(leader = address, "the leader ended the stream"),
+                        Err(error) => tracing::debug!(leader = address, "no stream to the leader: {error:#}"),
+                    }
+                    RETRY
+                }
+                Ok(Leader::Myself) => AT_REST,
+                Ok(Leader::Nobody) => RETRY,
+                Err(error) => {
+                    tracing::debug!(%error, "the leader could not be looked for");
+                    RETRY
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
-    /// Where another replica leads, if one does.
-    async fn leader(&self) -> kube::Result<Option<String>> {
-        let Some(lease) = self.leases.get_opt(&self.lease).await? else { return Ok(None) };
+    async fn look(&self) -> kube::Result<Leader> {
+        let leader = match self.leases.get_opt(&self.lease).await? {
+            Some(lease) => self.named_by(lease),
+            None => Leader::Nobody,
+        };
+        self.leader.send_replace(match &leader {
+            Leader::Another(address) => Some(address.clone()),
+            Leader::Myself => Some(self.address.clone()),
+            Leader::Nobody => None,
+        });
+        Ok(leader)
+    }
+
+    fn named_by(&self, lease: Lease) -> Leader {
         let holder = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
         let address = lease.metadata.annotations.and_then(|mut all| all.remove(ANNOTATION_ADDRESS));
-        Ok(address.filter(|_| !holder.is_empty() && holder != self.identity))
+        match address {
+            _ if holder == self.identity => Leader::Myself,
+            Some(address) if !holder.is_empty() => Leader::Another(address),
+            _ => Leader::Nobody,
+        }
     }
 
     async fn follow(&self, leader: &str, gateway: &Gateway) -> anyhow::Result<()> {

@@ -5,11 +5,13 @@
 //! agent whose link another replica holds goes to that replica. Nothing here is ever public: who
 //! connects must have a certificate of the installation's own authority ([`certificates`]).
 
+pub mod api_service;
 pub mod certificates;
 pub mod follow;
 pub mod identity;
 pub mod leader;
 pub mod messages;
 pub mod peers;
+pub mod root;
 pub mod serve;
 pub mod tls;

@@ -12,7 +12,7 @@ use tower::Service;
 use super::{
     certificates::{CONTROLLER, GATEWAY},
     leader::{self, Leadership},
-    peers, tls,
+    peers, root, tls,
 };
 use crate::{link::hub::Hub, listener::Peer};
 
@@ -45,6 +45,7 @@ async fn answer(hub: Arc<Hub>, leadership: &Leadership, request: Request<Body>) 
         return peers::answer(hub, request).await;
     }
     match request.uri().path() {
+        root::PATH => root::take(leadership, request).await,
         leader::STREAM => leader::take(leadership, request),
         _ => StatusCode::NOT_FOUND.into_response(),
     }

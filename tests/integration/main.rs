@@ -11,6 +11,7 @@ mod agent;
 mod api;
 mod chaos;
 mod chart;
+mod devserver;
 mod docker_backend;
 mod gateway;
 mod start_up;

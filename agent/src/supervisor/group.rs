@@ -1,11 +1,11 @@
 //! Process groups and sessions: who is in one, and how all of it is ended.
 
-use std::{fs, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill, killpg},
-    unistd::Pid,
+    unistd::{Pid, getpgrp},
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
@@ -81,6 +81,21 @@ pub fn processes(holds: impl Fn(&Stat) -> bool) -> Vec<Identity> {
         .filter_map(|pid| Some((pid, Stat::read(pid)?)))
         .filter(|(_, stat)| stat.is_alive() && holds(stat))
         .map(|(pid, stat)| Identity { pid, started: stat.started })
+        .collect()
+}
+
+/// The process groups in which a process was started with this in its environment (`NAME=value`);
+/// our own is none of them.
+pub fn groups_with(variable: &str) -> BTreeSet<u32> {
+    let has_it = |pid: u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|each| each == variable.as_bytes())
+    };
+    let own = getpgrp().as_raw();
+    processes(|stat| stat.group != own)
+        .into_iter()
+        .filter(|each| has_it(each.pid))
+        .filter_map(|each| u32::try_from(Stat::read(each.pid)?.group).ok())
         .collect()
 }
 

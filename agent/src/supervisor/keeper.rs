@@ -7,6 +7,7 @@ use berth_link::wire::process::{Exit, ProcessPhase, ProcessSpec, ProcessState};
 use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot},
+    task::spawn_blocking,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -33,8 +34,8 @@ pub enum Message {
     Want(Box<ProcessSpec>, oneshot::Sender<()>),
     /// The process is wanted no more.
     Forget,
-    /// Restart it.
-    Restart,
+    /// Restart it. Answered with whether it is to run at all.
+    Restart(oneshot::Sender<bool>),
     /// The supervisor ends: end the process, and leave its log.
     Leave,
 }
@@ -58,7 +59,6 @@ pub struct Keeper {
     output: Output,
     news: News,
     run: Option<Run>,
-    port_was_taken: bool,
     wait_until: Option<Instant>,
     next_look: Option<AbortOnDropHandle<Check>>,
     leaves: bool,
@@ -73,7 +73,6 @@ impl Keeper {
             output,
             news,
             run: None,
-            port_was_taken: false,
             wait_until: None,
             next_look: None,
             leaves: false,
@@ -90,7 +89,10 @@ impl Keeper {
                         answer = Some(done);
                         self.wanted(spec)
                     }
-                    Some(Message::Restart) => Event::RestartAsked,
+                    Some(Message::Restart(answer)) => {
+                        let _ = answer.send(self.machine.spec().run);
+                        Event::RestartAsked
+                    }
                     Some(Message::Forget) => Event::Unwanted,
                     Some(Message::Leave) | None => {
                         self.leaves = true;
@@ -102,7 +104,7 @@ impl Keeper {
                     if let Ok(line) = self.news.fatal.try_recv() {
                         self.take(Event::FatalOutput { line }).await;
                     }
-                    self.ended(exit)
+                    self.ended(exit).await
                 }
                 Some(line) = self.news.fatal.recv() => Event::FatalOutput { line },
                 Ok(()) = self.news.errors.changed() => {
@@ -139,13 +141,13 @@ impl Keeper {
         Event::Wanted(spec)
     }
 
-    fn ended(&mut self, exit: Exit) -> Event {
+    async fn ended(&mut self, exit: Exit) -> Event {
         let ran_for = self.run.take().map(|run| run.age()).unwrap_or_default();
         self.record();
         Event::Ended(End {
             exit,
             ran_for,
-            port_was_taken: self.port_was_taken,
+            port_is_taken: self.port_is_open().await,
             output: self.output.take_last_words(),
         })
     }
@@ -171,21 +173,24 @@ impl Keeper {
     async fn start(&mut self) -> Event {
         self.wait_until = None;
         self.next_look = None;
-        let spec = self.machine.spec();
-        self.port_was_taken = match spec.port {
-            Some(port) => probe::is_open(port).await,
-            None => false,
-        };
+        let port_was_taken = self.port_is_open().await;
         drop(self.output.take_last_words());
         drop(self.news.fatal.try_recv());
-        match Run::start(spec, &self.shared.settings, &self.output) {
+        match Run::start(self.machine.spec(), &self.shared.settings, &self.output) {
             Ok(run) => {
                 let pid = run.leader.pid;
                 self.run = Some(run);
                 self.record();
-                Event::Started { pid }
+                Event::Started { pid, port_was_taken }
             }
             Err(message) => Event::NotStarted { message },
+        }
+    }
+
+    async fn port_is_open(&self) -> bool {
+        match self.machine.spec().port {
+            Some(port) => probe::is_open(port).await,
+            None => false,
         }
     }
 
@@ -234,7 +239,8 @@ impl Keeper {
         self.shared.board.forget(&self.machine.spec().id);
         if !self.leaves {
             self.output.drain(Vec::new()).await;
-            drop(self.output.log().remove());
+            let log = self.output.log().clone();
+            drop(spawn_blocking(move || log.remove()).await);
         }
     }
 }

@@ -19,20 +19,30 @@ use super::files;
 const KEPT: u64 = 70;
 /// Bounds of the bounds.
 const LINES: std::ops::RangeInclusive<u64> = 10..=1_000_000;
-const BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(256 << 20);
+const BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(64 << 20);
 
 /// A log. Every line ends with a line feed.
 #[derive(Debug)]
 pub struct Log {
     store: Mutex<Store>,
-    end: watch::Sender<u64>,
+    /// Apart, so that nobody who sets it waits for the disk.
+    limits: Mutex<LogLimits>,
+    growth: watch::Sender<Growth>,
+}
+
+/// How far a log has come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Growth {
+    /// Offset of its end.
+    pub end: u64,
+    /// Nothing more is added to it.
+    pub removed: bool,
 }
 
 #[derive(Debug)]
 struct Store {
     path: PathBuf,
     file: Arc<File>,
-    limits: LogLimits,
     /// Offset of the first byte in the file.
     start: u64,
     /// Length of each line in the file.
@@ -55,25 +65,31 @@ pub struct Part {
 impl Log {
     /// Opens a log, with what a predecessor left in it.
     pub fn open(folder: &Path, id: &ProcessId, limits: LogLimits) -> io::Result<Self> {
-        let store = Store::open(folder.join(format!("{id}.log")), bounded(limits))?;
-        Ok(Self { end: watch::Sender::new(store.end()), store: Mutex::new(store) })
+        let store = Store::open(folder.join(format!("{id}.log")))?;
+        Ok(Self {
+            growth: watch::Sender::new(Growth { end: store.end(), removed: false }),
+            store: Mutex::new(store),
+            limits: Mutex::new(bounded(limits)),
+        })
     }
 
     /// Sets its bound, which counts from the next line on.
     pub fn limit(&self, limits: LogLimits) {
-        self.lock().limits = bounded(limits);
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = bounded(limits);
     }
 
     /// Adds whole lines. It writes to disk: not for tasks that must not wait.
     pub fn append(&self, lines: &[u8]) -> io::Result<()> {
+        let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let mut store = self.lock();
-        let done = store.append(lines);
-        self.end.send_replace(store.end());
+        let done = store.append(lines, limits);
+        self.growth.send_modify(|growth| growth.end = store.end());
         done
     }
 
     /// Removes its files.
     pub fn remove(&self) -> io::Result<()> {
+        self.growth.send_modify(|growth| growth.removed = true);
         let store = self.lock();
         fs::remove_file(&store.path)?;
         fs::remove_file(starts_path(&store.path))
@@ -93,9 +109,9 @@ impl Log {
         store.part(offset.clamp(store.start, store.end()))
     }
 
-    /// Tells when the log has grown: the offset of its end.
-    pub fn grows(&self) -> watch::Receiver<u64> {
-        self.end.subscribe()
+    /// Tells when the log has grown.
+    pub fn grows(&self) -> watch::Receiver<Growth> {
+        self.growth.subscribe()
     }
 
     fn lock(&self) -> MutexGuard<'_, Store> {
@@ -104,7 +120,7 @@ impl Log {
 }
 
 impl Store {
-    fn open(path: PathBuf, limits: LogLimits) -> io::Result<Self> {
+    fn open(path: PathBuf) -> io::Result<Self> {
         let mut file = open_file(&path)?;
         let mut content = Vec::new();
         (&mut file).take(BYTES.end() * 2).read_to_end(&mut content)?;
@@ -118,7 +134,6 @@ impl Store {
         let store = Self {
             path,
             file: Arc::new(file),
-            limits,
             start,
             lines: line_lengths(&content).collect(),
             length: length as u64,
@@ -135,7 +150,7 @@ impl Store {
         Part { file: self.file.clone(), file_start: self.start, from, to: self.end() }
     }
 
-    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+    fn append(&mut self, lines: &[u8], limits: LogLimits) -> io::Result<()> {
         if let Err(error) = self.file.as_ref().write_all(lines) {
             // Half a line would spoil what follows.
             self.file.set_len(self.length)?;
@@ -143,15 +158,22 @@ impl Store {
         }
         self.lines.extend(line_lengths(lines));
         self.length += lines.len() as u64;
-        if self.length > self.limits.max_bytes || self.lines.len() as u64 > self.limits.max_lines {
-            self.trim()?;
+        if self.length <= limits.max_bytes && self.lines.len() as u64 <= limits.max_lines {
+            return Ok(());
         }
-        Ok(())
+        let trimmed = self.trim(limits);
+        if trimmed.is_err() {
+            // Better no log than one without a bound: its folder may be gone, or the disk full.
+            self.file.set_len(0)?;
+            self.start += std::mem::take(&mut self.length);
+            self.lines.clear();
+        }
+        trimmed
     }
 
     /// Drops the oldest lines. The file is replaced, so that those who read the old one can go on.
-    fn trim(&mut self) -> io::Result<()> {
-        let (bytes, count) = (self.limits.max_bytes * KEPT / 100, self.limits.max_lines * KEPT / 100);
+    fn trim(&mut self, limits: LogLimits) -> io::Result<()> {
+        let (bytes, count) = (limits.max_bytes * KEPT / 100, limits.max_lines * KEPT / 100);
         let (mut dropped, mut dropped_lines) = (0, 0);
         for (line, length) in self.lines.iter().enumerate() {
             if self.length - dropped <= bytes && (self.lines.len() - line) as u64 <= count {
@@ -290,6 +312,17 @@ mod tests {
         log.append("new\n".repeat(50).as_bytes()).unwrap();
         assert_eq!(text(before), "old\n".repeat(100));
         assert_eq!(text(log.since(400)), "new\n".repeat(50));
+    }
+
+    #[test]
+    fn it_has_a_bound_also_where_its_folder_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(folder.path());
+        fs::remove_dir_all(folder.path()).unwrap();
+        let failures = (0..1000).filter(|_| log.append(b"line\n").is_err()).count();
+        assert_eq!(failures, 9);
+        assert_eq!(log.tail(1).to, 5000);
+        assert!(text(log.since(0)).lines().count() <= 100);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc};
 
+use berth_link::wire::AgentProblem;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::task::spawn_blocking;
@@ -13,6 +14,15 @@ use super::{
 
 /// Bytes that are read at once.
 const READ: usize = 64 << 10;
+
+/// What there is from an offset on, or else the last lines.
+pub async fn part(log: Arc<Log>, since: Option<u64>, tail: u64) -> Result<Part, AgentProblem> {
+    let found = spawn_blocking(move || match since {
+        Some(offset) => log.since(offset),
+        None => log.tail(tail),
+    });
+    found.await.map_err(|error| AgentProblem::new("LogNotRead", error.to_string()))
+}
 
 /// A part of a log.
 pub fn once(part: Part, timestamps: bool) -> impl Stream<Item = io::Result<Bytes>> {
@@ -29,17 +39,20 @@ pub fn once(part: Part, timestamps: bool) -> impl Stream<Item = io::Result<Bytes
     pieces.map_ok(move |bytes| if timestamps { bytes } else { without_times(&mut start, &bytes) })
 }
 
-/// A part of a log, and then what is added to it, without end. What was dropped before it could be
+/// A part of a log, and then what is added to it, until it is removed. What was dropped before it could be
 /// sent is missing.
-pub fn follow(log: Arc<Log>, part: Part, timestamps: bool) -> impl Stream<Item = io::Result<Bytes>> {
+pub fn follow(log: Arc<Log>, first: Part, timestamps: bool) -> impl Stream<Item = io::Result<Bytes>> {
     let grows = log.grows();
-    let later = stream::unfold((log, grows, part.to), |(log, mut grows, offset)| async move {
-        grows.wait_for(|end| *end > offset).await.ok()?;
-        let part = log.since(offset);
+    let later = stream::unfold((log, grows, first.to), |(log, mut grows, offset)| async move {
+        let growth = *grows.wait_for(|growth| growth.end > offset || growth.removed).await.ok()?;
+        if growth.end <= offset {
+            return None;
+        }
+        let part = part(log.clone(), Some(offset), 0).await.ok()?;
         let next = part.to;
         Some((part, (log, grows, next)))
     });
-    stream::iter([part]).chain(later).flat_map(move |part| once(part, timestamps).boxed())
+    stream::iter([first]).chain(later).flat_map(move |part| once(part, timestamps).boxed())
 }
 
 /// The whole lines in these bytes without time and source. What is no whole line yet is kept in

@@ -4,7 +4,7 @@
 //! carries out, [`run`] is one run of a process, [`output`] and [`log`] take down what it says.
 //! Nothing here knows the gateway: the link's process passes on what it asks.
 
-use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
+use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::Router;
@@ -45,6 +45,9 @@ mod tests;
 use processes::ProcessSet;
 pub use routes::router;
 use terminals::Terminals;
+
+/// Wait before the next connection, when one could not be taken.
+const AFTER_REFUSAL: Duration = Duration::from_millis(100);
 
 /// What a supervisor is given.
 #[derive(Clone, Debug)]
@@ -128,9 +131,18 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> anyhow::Resul
     let router = router(supervisor.clone());
     let connections = TaskTracker::new();
     loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => accepted.context("the socket is broken")?.0,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // No more open files, perhaps: what runs must go on, and this may pass.
+                tracing::warn!("a connection was not taken: {error}");
+                tokio::time::sleep(AFTER_REFUSAL).await;
+                continue;
+            }
         };
         connections.spawn(stop.clone().run_until_cancelled_owned(answer(stream, router.clone())));
     }

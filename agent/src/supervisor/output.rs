@@ -155,6 +155,7 @@ async fn take_down(
     teller: Teller,
 ) {
     let mut entries = Vec::with_capacity(QUEUE);
+    let mut is_lost = false;
     while inbox.recv_many(&mut entries, QUEUE).await > 0 {
         let mut written = Vec::new();
         let mut flushes = Vec::new();
@@ -172,8 +173,12 @@ async fn take_down(
         if !written.is_empty() {
             let log = log.clone();
             match spawn_blocking(move || log.append(&written)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!("output is lost: {error}"),
+                Ok(Ok(())) => is_lost = false,
+                Ok(Err(error)) => {
+                    if !std::mem::replace(&mut is_lost, true) {
+                        tracing::warn!("output is lost: {error}");
+                    }
+                }
                 Err(_) => return,
             }
         }

@@ -16,6 +16,9 @@ use tokio_util::task::AbortOnDropHandle;
 /// Time to connect to a port of this container, where nothing else is said.
 const CONNECT: Duration = Duration::from_millis(500);
 
+/// Least time for an answer.
+const LEAST: Duration = Duration::from_millis(50);
+
 /// What a look at a port showed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Look {
@@ -36,7 +39,7 @@ pub async fn look(port: u16, health: &Health) -> Look {
         return Look { open: false, failure: Some(format!("port {port} is closed")) };
     };
     let Some(path) = &health.path else { return Look { open: true, failure: None } };
-    let failure = match timeout(health.timeout, get(stream, port, path)).await {
+    let failure = match timeout(health.timeout.max(LEAST), get(stream, port, path)).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(format!("no answer to GET {path} on port {port}: {error}")),
         Err(_) => Some(format!("no answer to GET {path} on port {port} within {:?}", health.timeout)),

@@ -23,6 +23,7 @@ impl IntoResponse for Refused {
         let status = match self.0.code.as_str() {
             "Invalid" => StatusCode::BAD_REQUEST,
             "ProcessNotFound" | "TerminalNotFound" | "NotFound" => StatusCode::NOT_FOUND,
+            "ProcessStopped" => StatusCode::CONFLICT,
             "TooManyTerminals" => StatusCode::TOO_MANY_REQUESTS,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -14,18 +14,19 @@ use futures::future::join_all;
 use nix::sys::signal::Signal;
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
 };
 
 use super::{
     Settings,
     board::Board,
     files::{self, Desired, Groups},
-    group::{Identity, Stat, Together},
+    group::{self, Identity, Stat, Together},
     keeper::{Keeper, Message, Shared},
     log::Log,
     output::Output,
     run::PATIENCE,
+    surroundings,
 };
 
 /// So many processes at a time.
@@ -55,7 +56,11 @@ impl ProcessSet {
             files::make_folder(folder).with_context(|| format!("{} can not be made", folder.display()))?;
         }
         let (groups, left) = Groups::take_over(&settings.state);
-        join_all(left.values().map(|leader| end_left_group(*leader))).await;
+        let mark = surroundings::mark(&settings);
+        let recorded = left.values().filter(|leader| is_left(**leader)).map(|leader| leader.pid);
+        let leaders: BTreeSet<_> = recorded.chain(group::groups_with(&mark)).collect();
+        let end = |leader| Together::group(leader).end(Signal::SIGTERM, PATIENCE);
+        join_all(leaders.into_iter().map(end)).await;
         for id in left.keys() {
             groups.set(id, None)?;
         }
@@ -90,10 +95,18 @@ impl ProcessSet {
     }
 
     /// Restarts a process.
-    pub fn restart(&self, id: &str) -> Result<(), AgentProblem> {
-        let keepers = self.lock();
-        let told = keepers.get(id).is_some_and(|kept| kept.inbox.send(Message::Restart).is_ok());
-        if told { Ok(()) } else { Err(not_found(id)) }
+    pub async fn restart(&self, id: &str) -> Result<(), AgentProblem> {
+        let inbox = self.lock().get(id).map(|kept| kept.inbox.clone()).ok_or_else(|| not_found(id))?;
+        let (answer, answered) = oneshot::channel();
+        inbox.send(Message::Restart(answer)).map_err(|_| not_found(id))?;
+        if answered.await.map_err(|_| not_found(id))? {
+            Ok(())
+        } else {
+            Err(AgentProblem::new(
+                "ProcessStopped",
+                format!("{id} is not to run; there is nothing to restart"),
+            ))
+        }
     }
 
     /// The output of a process.
@@ -133,7 +146,10 @@ impl ProcessSet {
         {
             return Ok(());
         }
-        let log = Log::open(&self.shared.settings.logs, &spec.id, spec.logs)
+        let (settings, id, limits) = (self.shared.settings.clone(), spec.id.clone(), spec.logs);
+        let log = spawn_blocking(move || Log::open(&settings.logs, &id, limits))
+            .await
+            .unwrap_or_else(|error| Err(error.into()))
             .map_err(|error| AgentProblem::new("NotStored", format!("no log can be kept: {error}")))?;
         let (output, news) = Output::new(Arc::new(log), &spec.errors);
         let (inbox, messages) = mpsc::unbounded_channel();
@@ -155,12 +171,10 @@ async fn tell(inbox: &mpsc::UnboundedSender<Message>, spec: ProcessSpec) -> bool
     inbox.send(Message::Want(Box::new(spec), done)).is_ok() && is_done.await.is_ok()
 }
 
-/// A group is still the one that was recorded while its leader is there, or while there is no new
-/// process of the leader's number: a number is not given anew while a group has it.
-async fn end_left_group(leader: Identity) {
-    if leader.is_there() || Stat::read(leader.pid).is_none() {
-        Together::group(leader.pid).end(Signal::SIGTERM, PATIENCE).await;
-    }
+/// Whether a group is still the one that was recorded: while its leader is there, or while there is
+/// no new process of the leader's number. A number is not given anew while a group has it.
+fn is_left(leader: Identity) -> bool {
+    leader.is_there() || Stat::read(leader.pid).is_none()
 }
 
 fn check(desired: &DesiredProcesses) -> Result<(), AgentProblem> {

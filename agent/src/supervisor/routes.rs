@@ -76,7 +76,7 @@ async fn restart(
     State(supervisor): State<Arc<Supervisor>>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refused> {
-    supervisor.processes.restart(&id)?;
+    supervisor.processes.restart(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -92,10 +92,7 @@ async fn log(
         let message = format!("tail is {tail}; {} to {} lines can be asked for", TAIL.start(), TAIL.end());
         return Err(AgentProblem::new("Invalid", message).into());
     }
-    let part = match query.since {
-        Some(offset) => log.since(offset),
-        None => log.tail(tail),
-    };
+    let part = log_stream::part(log.clone(), query.since, tail).await?;
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
         (header::HeaderName::from_static(LOG_OFFSET_HEADER), part.to.to_string()),

@@ -49,7 +49,7 @@ impl Run {
             .current_dir(&spec.workdir)
             .env_clear()
             .envs(surroundings::environment(settings, std::env::vars_os()))
-            .envs(surroundings::process_environment(spec))
+            .envs(surroundings::process_environment(spec, settings))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

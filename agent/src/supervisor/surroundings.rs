@@ -11,9 +11,11 @@ use berth_link::wire::process::ProcessSpec;
 use super::Settings;
 
 const BASH: [&str; 3] = ["/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash"];
+/// Tells the processes of one supervisor from all others.
+const MARK: &str = "BERTH_SUPERVISOR";
 /// Variables that are the agent's, and nobody else's.
-const OWN: [&str; 6] =
-    ["AGENT_TOKEN", "GATEWAY_URL", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "RUST_LOG"];
+const OWN: [&str; 7] =
+    [MARK, "AGENT_TOKEN", "GATEWAY_URL", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "RUST_LOG"];
 const OWN_PREFIX: &str = "BERTH_AGENT_";
 
 /// The login shell for commands: bash, or sh where there is no bash.
@@ -46,8 +48,13 @@ pub fn environment(
     environment
 }
 
+/// What every process of this supervisor has in its environment, and nobody else.
+pub fn mark(settings: &Settings) -> String {
+    format!("{MARK}={}", settings.socket.display())
+}
+
 /// What a supervised process has beside that; its own settings go before ours.
-pub fn process_environment(spec: &ProcessSpec) -> BTreeMap<String, String> {
+pub fn process_environment(spec: &ProcessSpec, settings: &Settings) -> BTreeMap<String, String> {
     let mut environment = BTreeMap::from([
         ("HOST".to_owned(), "0.0.0.0".to_owned()),
         ("DEV_SERVER_ID".to_owned(), spec.id.to_string()),
@@ -56,6 +63,7 @@ pub fn process_environment(spec: &ProcessSpec) -> BTreeMap<String, String> {
         environment.insert("PORT".to_owned(), port.to_string());
     }
     environment.extend(spec.env.clone());
+    environment.insert(MARK.to_owned(), settings.socket.display().to_string());
     environment
 }
 

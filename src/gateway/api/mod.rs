@@ -44,7 +44,6 @@ pub mod serve;
 mod session;
 #[cfg(test)]
 mod tests;
-pub mod watched;
 
 use identity::Identity;
 use objects::{Objects, WorkspaceView};

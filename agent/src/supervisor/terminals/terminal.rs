@@ -203,12 +203,7 @@ impl Drop for Viewer {
 }
 
 fn shell(settings: &Settings) -> CommandBuilder {
-    let shell = if settings.shell.exists() {
-        settings.shell.as_os_str()
-    } else {
-        surroundings::command_shell().as_ref()
-    };
-    let mut command = CommandBuilder::new(shell);
+    let mut command = CommandBuilder::new(surroundings::login_shell(settings));
     command.arg("-l");
     command.env_clear();
     for (name, value) in surroundings::environment(settings, std::env::vars_os()) {

@@ -75,8 +75,10 @@ async fn a_restart_is_done_and_so_is_a_stop_and_nothing_is_left() {
     scene.want([ProcessSpec { run: false, ..anew }]).await;
     scene.until_phase(ProcessPhase::Stopped).await;
     assert!(group_is_empty(state.pid.unwrap()));
+    let log = scene.send("GET", "/v1/processes/web/log?follow=true", Body::empty()).await;
     scene.want([]).await;
     scene.until(<[_]>::is_empty).await;
+    assert!(whole(log).await.ends_with(b"ended by signal 15\n"));
     assert_eq!(scene.text_status("/v1/processes/web/log").await, StatusCode::NOT_FOUND);
     assert!(!fs::exists(scene.path("logs/web.log")).unwrap());
     scene.stop().await;
@@ -107,6 +109,8 @@ async fn a_dev_server_is_running_when_its_port_answers() {
     Together::group(state.pid.unwrap()).signal(Signal::SIGSTOP);
     spec.health.startup_grace = Duration::ZERO;
     spec.health.timeout = Duration::from_millis(100);
+    spec.restart.initial_delay = DEADLINE;
+    spec.restart.max_delay = DEADLINE;
     scene.want([spec]).await;
     let state = scene.until_one(|state| state.reason.as_deref() == Some("HealthCheckFailed")).await;
     assert!(state.message.unwrap().contains("within 100ms (2 times in a row)"));
@@ -158,9 +162,12 @@ async fn a_port_that_somebody_else_has_is_named() {
     let scene = Scene::new().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    scene.want([ProcessSpec { port: Some(port), ..scene.spec("web", "exit 1") }]).await;
-    let state = scene.until_one(|state| state.reason.is_some()).await;
-    assert!(state.message.unwrap().contains(&format!("port {port} was open already")));
+    let mut spec = ProcessSpec { port: Some(port), ..scene.spec("web", "exit 1") };
+    spec.restart.initial_delay = DEADLINE;
+    spec.restart.max_delay = DEADLINE;
+    scene.want([spec]).await;
+    let state = scene.until_phase(ProcessPhase::Restarting).await;
+    assert_eq!(state.message.unwrap(), format!("exited with code 1; another process has port {port}"));
     scene.stop().await;
 }
 
@@ -170,6 +177,7 @@ async fn a_port_that_somebody_else_has_is_named() {
 #[case::no_number("GET", "/v1/processes/web/log?tail=x", "", StatusCode::BAD_REQUEST, "Invalid")]
 #[case::unknown("GET", "/v1/processes/other/log", "", StatusCode::NOT_FOUND, "ProcessNotFound")]
 #[case::restart("POST", "/v1/processes/other/restart", "", StatusCode::NOT_FOUND, "ProcessNotFound")]
+#[case::not_to_run("POST", "/v1/processes/web/restart", "", StatusCode::CONFLICT, "ProcessStopped")]
 #[case::no_route("GET", "/v1/nothing", "", StatusCode::NOT_FOUND, "NotFound")]
 #[case::no_json("PUT", "/v1/processes", "{", StatusCode::BAD_REQUEST, "Invalid")]
 #[case::no_set("PUT", "/v1/processes", "{}", StatusCode::BAD_REQUEST, "Invalid")]

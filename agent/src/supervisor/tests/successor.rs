@@ -51,16 +51,17 @@ fn count(mark: &str) -> usize {
 }
 
 #[rstest]
-#[case::leader_is_there(false)]
-#[case::leader_has_ended(true)]
+#[case::leader_is_there(false, false)]
+#[case::leader_has_ended(true, false)]
+#[case::no_record(false, true)]
 #[tokio::test]
-async fn a_successor_goes_on_with_one_process_of_each(#[case] leader_ends: bool) {
+async fn a_successor_goes_on_with_one_process_of_each(#[case] leader_ends: bool, #[case] no_record: bool) {
     let folder = tempfile::tempdir().unwrap();
     let apart = Apart::begin(folder.path());
     let client = soon(connect(&settings(folder.path()).socket)).await;
     let scene =
         Scene { folder, stop: CancellationToken::new(), serving: tokio::spawn(async { Ok(()) }), client };
-    let mark = format!("{}.{}", process::id(), u8::from(leader_ends));
+    let mark = format!("{}.{}{}", process::id(), u8::from(leader_ends), u8::from(no_record));
     let command = format!("sleep 1000{mark} & echo there; sleep 1000{mark}; wait");
     scene.want([scene.spec("web", &command)]).await;
     let first = scene.until_phase(ProcessPhase::Running).await.pid.unwrap();
@@ -73,6 +74,9 @@ async fn a_successor_goes_on_with_one_process_of_each(#[case] leader_ends: bool)
     if leader_ends {
         let leader = nix::unistd::Pid::from_raw(first.try_into().unwrap());
         nix::sys::signal::kill(leader, nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+    if no_record {
+        fs::remove_file(scene.path("state/groups.json")).unwrap();
     }
     assert!(count(&format!("1000{mark}")) >= 2);
 

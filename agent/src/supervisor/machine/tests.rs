@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use berth_link::wire::process::{ErrorDetection, Health, LogLimits, Restart};
+use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
@@ -52,7 +53,7 @@ impl Scene {
 
     fn running(spec: ProcessSpec) -> Self {
         let mut scene = Self::new(spec);
-        scene.is(Event::Started { pid: 7 });
+        scene.is(Event::Started { pid: 7, port_was_taken: false });
         scene
     }
 
@@ -90,7 +91,7 @@ fn ended(code: Option<i32>, ran_for: u64) -> Event {
     Event::Ended(End {
         exit: Exit { code, signal },
         ran_for: Duration::from_secs(ran_for),
-        port_was_taken: false,
+        port_is_taken: false,
         output: "the last words".to_owned(),
     })
 }
@@ -125,7 +126,7 @@ fn restarts_wait_longer_each_time_and_come_to_an_end() {
         scene.shows(ProcessPhase::Restarting, Some("Exited"), &[Action::Wait(Duration::from_secs(wait))]);
         scene.is(Event::WaitOver);
         scene.shows(ProcessPhase::Starting, Some("Exited"), &[Action::Start]);
-        scene.is(Event::Started { pid: 8 });
+        scene.is(Event::Started { pid: 8, port_was_taken: false });
     }
     scene.ends(1, 1);
     scene.shows(ProcessPhase::Failed, Some("CrashLoop"), &[]);
@@ -143,7 +144,7 @@ fn a_good_run_forgets_earlier_crashes() {
         scene.shows(ProcessPhase::Restarting, Some("Exited"), &[Action::Wait(Duration::from_secs(1))]);
         assert_eq!(scene.machine.state().restart_count, 1);
         scene.is(Event::WaitOver);
-        scene.is(Event::Started { pid: 8 });
+        scene.is(Event::Started { pid: 8, port_was_taken: false });
     }
 }
 
@@ -173,7 +174,7 @@ fn what_a_process_runs_with_starts_it_anew(#[case] change: fn(&mut ProcessSpec))
     scene.shows(ProcessPhase::Stopping, None, &[Action::End]);
     scene.is(ended(None, 1));
     scene.shows(ProcessPhase::Starting, None, &[Action::Start]);
-    scene.is(Event::Started { pid: 9 });
+    scene.is(Event::Started { pid: 9, port_was_taken: false });
     assert_eq!(scene.machine.state().restart_nonce, changed.restart_nonce);
 
     let mut scene = Scene::running(spec());
@@ -276,7 +277,7 @@ fn a_restart_on_request_forgets_crashes() {
     scene.is(Event::RestartAsked);
     scene.shows(ProcessPhase::Starting, Some("Exited"), &[Action::Start]);
     assert_eq!(scene.machine.state().restart_count, 0);
-    scene.is(Event::Started { pid: 8 });
+    scene.is(Event::Started { pid: 8, port_was_taken: false });
     scene.is(Event::RestartAsked);
     scene.shows(ProcessPhase::Stopping, None, &[Action::End]);
 
@@ -321,12 +322,15 @@ fn failed_checks_in_a_row_end_it_and_count_as_a_crash() {
     }
     scene.checked(Some("closed"), 10);
     scene.checked(Some("closed"), 15);
+    scene.shows(ProcessPhase::Starting, Some("Unhealthy"), &[]);
+    assert_eq!(scene.machine.state().message.as_deref(), Some("closed"));
     scene.checked(None, 20);
+    scene.shows(ProcessPhase::Running, None, &[]);
     scene.checked(Some("closed"), 25);
     scene.checked(Some("closed"), 30);
-    scene.shows(ProcessPhase::Running, None, &[]);
+    scene.shows(ProcessPhase::Running, Some("Unhealthy"), &[]);
     scene.checked(Some("closed"), 35);
-    scene.shows(ProcessPhase::Stopping, None, &[Action::End]);
+    scene.shows(ProcessPhase::Stopping, Some("HealthCheckFailed"), &[Action::End]);
     scene.ends(0, 36);
     scene.shows(ProcessPhase::Restarting, Some("HealthCheckFailed"), &[Action::Wait(Duration::from_secs(1))]);
 }
@@ -339,24 +343,122 @@ fn without_a_threshold_failed_checks_end_nothing() {
     for age in 0..1000 {
         scene.checked(Some("closed"), age);
     }
-    scene.shows(ProcessPhase::Starting, None, &[]);
+    scene.shows(ProcessPhase::Starting, Some("Unhealthy"), &[]);
 }
 
 #[test]
 fn a_fatal_error_ends_it_and_counts_as_a_crash() {
     let mut scene = Scene::running(spec());
     scene.is(Event::FatalOutput { line: "out of memory".to_owned() });
-    scene.shows(ProcessPhase::Stopping, None, &[Action::End]);
+    scene.shows(ProcessPhase::Stopping, Some("FatalError"), &[Action::End]);
     scene.is(ended(None, 1));
     scene.shows(ProcessPhase::Restarting, Some("FatalError"), &[Action::Wait(Duration::from_secs(1))]);
 }
 
 #[test]
-fn a_port_that_somebody_else_has_is_told() {
-    let mut scene = Scene::running(spec());
+fn a_port_that_was_taken_before_is_told_until_it_is_let_go() {
+    let mut scene = Scene::new(spec());
+    scene.is(Event::Started { pid: 7, port_was_taken: true });
+    scene.shows(ProcessPhase::Starting, Some("PortInUse"), &[]);
+    scene.checked(None, 1);
+    scene.shows(ProcessPhase::Running, Some("PortInUse"), &[]);
+    scene.checked(Some("closed"), 2);
+    scene.shows(ProcessPhase::Running, None, &[]);
+    scene.ends(1, 3);
+    scene.shows(ProcessPhase::Restarting, Some("Exited"), &[Action::Wait(Duration::from_secs(1))]);
+}
+
+#[rstest]
+#[case::before(true, false, "PortInUse")]
+#[case::after(false, true, "PortInUse")]
+#[case::never(false, false, "Exited")]
+fn a_crash_for_want_of_a_port_is_told(#[case] before: bool, #[case] after: bool, #[case] reason: &str) {
+    let mut scene = Scene::new(spec());
+    scene.is(Event::Started { pid: 7, port_was_taken: before });
     let Event::Ended(end) = ended(Some(1), 1) else { unreachable!() };
-    scene.is(Event::Ended(End { port_was_taken: true, ..end }));
-    scene.shows(ProcessPhase::Restarting, Some("PortInUse"), &[Action::Wait(Duration::from_secs(1))]);
-    let message = scene.machine.state().message.clone().unwrap();
-    assert_eq!(message, "exited with code 1; port 3000 was open already before it was started");
+    scene.is(Event::Ended(End { port_is_taken: after, ..end }));
+    scene.shows(ProcessPhase::Restarting, Some(reason), &[Action::Wait(Duration::from_secs(1))]);
+}
+
+#[derive(Clone, Debug)]
+enum Turn {
+    Wanted { run: bool, nonce: u8 },
+    Unwanted,
+    RestartAsked,
+    Ends(i32),
+    WaitIsOver,
+    Checked { well: bool },
+    Fatal,
+}
+
+fn turns() -> impl Strategy<Value = Vec<(Turn, bool)>> {
+    let turn = prop_oneof![
+        (any::<bool>(), 0_u8..3).prop_map(|(run, nonce)| Turn::Wanted { run, nonce }),
+        Just(Turn::Unwanted),
+        Just(Turn::RestartAsked),
+        (0..2).prop_map(Turn::Ends),
+        Just(Turn::WaitIsOver),
+        any::<bool>().prop_map(|well| Turn::Checked { well }),
+        Just(Turn::Fatal),
+    ];
+    proptest::collection::vec((turn, proptest::bool::weighted(0.8)), 0..40)
+}
+
+proptest! {
+    #[test]
+    fn there_is_never_a_second_process(turns in turns()) {
+        let mut machine = Machine::new(spec());
+        let (mut alive, mut waits, mut forgotten) = (false, false, false);
+        for (turn, can_start) in turns {
+            let event = match turn {
+                Turn::Wanted { run, nonce } => {
+                    Event::Wanted(Box::new(ProcessSpec { run, restart_nonce: nonce.to_string(), ..spec() }))
+                }
+                Turn::Unwanted => Event::Unwanted,
+                Turn::RestartAsked => Event::RestartAsked,
+                Turn::Ends(code) if alive => {
+                    alive = false;
+                    ended(Some(code), 1)
+                }
+                Turn::WaitIsOver if waits => {
+                    waits = false;
+                    Event::WaitOver
+                }
+                Turn::Checked { well } if alive => {
+                    let failure = (!well).then(|| "closed".to_owned());
+                    Event::Checked(Check { port_open: well, failure, age: Duration::from_secs(60) })
+                }
+                Turn::Fatal if alive => Event::FatalOutput { line: String::new() },
+                _ => continue,
+            };
+            let mut events = vec![event];
+            while let Some(event) = events.pop() {
+                for action in machine.apply(event, AT) {
+                    match action {
+                        Action::Start if can_start => {
+                            prop_assert!(!alive && !forgotten);
+                            (alive, waits) = (true, false);
+                            events.push(Event::Started { pid: 7, port_was_taken: false });
+                        }
+                        Action::Start => events.push(Event::NotStarted { message: String::new() }),
+                        Action::End => prop_assert!(alive),
+                        Action::Wait(_) => waits = true,
+                        Action::Forget => {
+                            prop_assert!(!alive);
+                            forgotten = true;
+                        }
+                        Action::Note(_) => {}
+                    }
+                }
+            }
+            prop_assert_eq!(machine.state().pid.is_some(), alive);
+            let resting = matches!(machine.state().phase, ProcessPhase::Stopped | ProcessPhase::Failed);
+            prop_assert!(!(resting && alive));
+            let waiting = machine.state().phase == ProcessPhase::Restarting;
+            prop_assert!(!waiting || waits || forgotten);
+            if forgotten {
+                break;
+            }
+        }
+    }
 }

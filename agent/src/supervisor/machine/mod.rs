@@ -6,76 +6,12 @@ use std::time::Duration;
 use berth_link::wire::process::{Exit, ProcessPhase, ProcessSpec, ProcessState, RestartPolicy};
 use jiff::Timestamp;
 
-/// Something happened.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// This is wanted of the process now.
-    Wanted(Box<ProcessSpec>),
-    /// The process is no longer wanted at all.
-    Unwanted,
-    /// Somebody asked for a restart.
-    RestartAsked,
-    /// It was started.
-    Started {
-        /// The new process.
-        pid: u32,
-    },
-    /// It could not be started.
-    NotStarted {
-        /// Why.
-        message: String,
-    },
-    /// The wait before a restart is over.
-    WaitOver,
-    /// Its port and its health were looked at.
-    Checked(Check),
-    /// Its output says that it is beyond help.
-    FatalOutput {
-        /// The line that says so.
-        line: String,
-    },
-    /// It ended, and nothing of its group is left.
-    Ended(End),
-}
+mod event;
 
-/// What a look at a running process showed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Check {
-    /// Whether its port is open.
-    pub port_open: bool,
-    /// What is wrong, where it is not well.
-    pub failure: Option<String>,
-    /// How long it has been running.
-    pub age: Duration,
-}
+pub use event::{Action, Check, End, Event};
 
-/// The end of a run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct End {
-    /// How it ended.
-    pub exit: Exit,
-    /// How long it ran.
-    pub ran_for: Duration,
-    /// Whether its port was open already before it was started: somebody else has it.
-    pub port_was_taken: bool,
-    /// The last of its output.
-    pub output: String,
-}
-
-/// Something that is to be done, in this order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Start it. [`Event::Started`] or [`Event::NotStarted`] follows.
-    Start,
-    /// End it, with its whole group. [`Event::Ended`] follows.
-    End,
-    /// [`Event::WaitOver`] after this time, unless something else is to be done before.
-    Wait(Duration),
-    /// A line for the log.
-    Note(String),
-    /// It is over: forget it.
-    Forget,
-}
+const PORT_IN_USE: &str = "PortInUse";
+const NOT_WELL: &str = "Unhealthy";
 
 /// What is wrong, in a stable word and for people.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,7 +91,7 @@ impl Machine {
             Event::Wanted(spec) => self.wanted(*spec, at),
             Event::Unwanted => self.unwanted(),
             Event::RestartAsked => self.restart_asked(),
-            Event::Started { pid } => self.started(pid, at),
+            Event::Started { pid, port_was_taken } => self.started(pid, port_was_taken, at),
             Event::NotStarted { message } => {
                 let trouble = Trouble { reason: "StartFailed", message };
                 self.stage = Stage::Idle;
@@ -240,7 +176,7 @@ impl Machine {
         vec![Action::Start]
     }
 
-    fn started(&mut self, pid: u32, at: Timestamp) -> Vec<Action> {
+    fn started(&mut self, pid: u32, port_was_taken: bool, at: Timestamp) -> Vec<Action> {
         let well = self.spec.port.is_none();
         self.state.phase = if well { ProcessPhase::Running } else { ProcessPhase::Starting };
         self.state.healthy = well;
@@ -249,40 +185,56 @@ impl Machine {
         self.state.started_at = Some(at);
         self.state.restart_nonce.clone_from(&self.spec.restart_nonce);
         self.state.last_output = None;
-        self.clear_trouble();
-        vec![Action::Note(format!("started, process {pid}"))]
+        let mut actions = vec![Action::Note(format!("started, process {pid}"))];
+        match self.spec.port {
+            Some(port) if port_was_taken => {
+                let message = format!("port {port} was open already before it was started");
+                actions.push(Action::Note(message.clone()));
+                self.set_trouble(Trouble { reason: PORT_IN_USE, message });
+            }
+            _ => self.clear_trouble(),
+        }
+        actions
     }
 
     fn checked(&mut self, check: Check) -> Vec<Action> {
-        let Stage::Alive { failures } = &mut self.stage else { return Vec::new() };
+        let Stage::Alive { failures } = self.stage else { return Vec::new() };
         self.state.port_open = check.port_open;
         self.state.healthy = check.failure.is_none();
         let Some(failure) = check.failure else {
-            *failures = 0;
+            self.stage = Stage::Alive { failures: 0 };
             self.state.phase = ProcessPhase::Running;
+            self.clear_trouble_named(NOT_WELL);
             return Vec::new();
         };
+        if !check.port_open {
+            // Whoever had it has let it go.
+            self.clear_trouble_named(PORT_IN_USE);
+        }
         if check.age < self.spec.health.startup_grace {
             return Vec::new();
         }
-        *failures += 1;
-        if self.spec.health.failure_threshold == 0 || *failures < self.spec.health.failure_threshold {
+        let failures = failures + 1;
+        self.stage = Stage::Alive { failures };
+        if self.spec.health.failure_threshold == 0 || failures < self.spec.health.failure_threshold {
+            self.set_trouble(Trouble { reason: NOT_WELL, message: failure });
             return Vec::new();
         }
         let message = format!("{failure} ({failures} times in a row)");
-        let note = format!("ended: not well: {message}");
-        self.end(&note, Then::CountCrash(Trouble { reason: "HealthCheckFailed", message }))
+        self.end_as_crash(Trouble { reason: "HealthCheckFailed", message })
     }
 
     fn fatal(&mut self, line: &str) -> Vec<Action> {
         if !matches!(self.stage, Stage::Alive { .. }) {
             return Vec::new();
         }
-        let message = format!("its output says: {line}");
-        self.end(
-            "ended: fatal error in its output",
-            Then::CountCrash(Trouble { reason: "FatalError", message }),
-        )
+        self.end_as_crash(Trouble { reason: "FatalError", message: format!("its output says: {line}") })
+    }
+
+    fn end_as_crash(&mut self, trouble: Trouble) -> Vec<Action> {
+        self.set_trouble(trouble.clone());
+        let note = format!("ended: {}", trouble.message);
+        self.end(&note, Then::CountCrash(trouble))
     }
 
     fn end(&mut self, note: &str, then: Then) -> Vec<Action> {
@@ -325,15 +277,12 @@ impl Machine {
             return Vec::new();
         }
         self.state.last_output = Some(end.output);
+        let how = describe(end.exit);
         let trouble = match self.spec.port {
-            Some(port) if end.port_was_taken => Trouble {
-                reason: "PortInUse",
-                message: format!(
-                    "{}; port {port} was open already before it was started",
-                    describe(end.exit)
-                ),
-            },
-            _ => Trouble { reason: "Exited", message: describe(end.exit) },
+            Some(port) if end.port_is_taken || self.state.reason.as_deref() == Some(PORT_IN_USE) => {
+                Trouble { reason: PORT_IN_USE, message: format!("{how}; another process has port {port}") }
+            }
+            _ => Trouble { reason: "Exited", message: how },
         };
         self.crashed(trouble, at)
     }
@@ -397,6 +346,12 @@ impl Machine {
         self.state.message = Some(trouble.message);
     }
 
+    fn clear_trouble_named(&mut self, reason: &str) {
+        if self.state.reason.as_deref() == Some(reason) {
+            self.clear_trouble();
+        }
+    }
+
     fn clear_trouble(&mut self) {
         self.state.reason = None;
         self.state.message = None;
@@ -427,5 +382,4 @@ fn describe(exit: Exit) -> String {
 }
 
 #[cfg(test)]
-#[path = "machine_tests.rs"]
 mod tests;
