@@ -30,8 +30,6 @@ use super::{
     review::{Access, Reviewer},
 };
 
-/// A right may be taken away during a long session: so often it is looked at again.
-const REVIEW_EVERY: Duration = Duration::from_secs(180);
 /// Longest name of a namespace or an object.
 const NAME: usize = 253;
 
@@ -151,6 +149,7 @@ impl Served {
         self.api.limits.operation(operation.class(), &identity)?;
         let admission = Admission {
             reviewer: self.api.reviewer.clone(),
+            review_every: self.api.settings.review_every,
             stop: self.api.stop.clone(),
             identity,
             access: target.access(&operation),
@@ -263,6 +262,7 @@ impl Api {
 #[derive(Clone)]
 pub struct Admission {
     reviewer: Reviewer,
+    review_every: Duration,
     stop: CancellationToken,
     /// Who it is.
     pub identity: Identity,
@@ -279,11 +279,11 @@ impl Admission {
     /// asked, the right stays.
     pub async fn until_revoked(&self) -> Problem {
         loop {
-            if timeout(REVIEW_EVERY, self.stop.cancelled()).await.is_ok() {
+            if timeout(self.review_every, self.stop.cancelled()).await.is_ok() {
                 return Problem::new(Reason::NotReady, "this gateway stops; another one goes on")
                     .retry_after(Duration::from_secs(1));
             }
-            if let Err(problem) = self.check().await
+            if let Err(problem) = self.reviewer.authorize_anew(&self.identity, &self.access).await
                 && problem.reason == Reason::Forbidden
             {
                 return problem;

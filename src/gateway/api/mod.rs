@@ -63,13 +63,21 @@ pub struct Settings {
     pub longest_exec: Duration,
     /// Most bytes of a file or an archive, read or written. Default: 4 GiB.
     pub largest_transfer: u64,
+    /// A right may be taken away during a long session: so often it is looked at again. Default:
+    /// 3 minutes.
+    pub review_every: Duration,
     /// How often things may be done.
     pub rates: Rates,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { longest_exec: Duration::from_secs(600), largest_transfer: 4 << 30, rates: Rates::default() }
+        Self {
+            longest_exec: Duration::from_secs(600),
+            largest_transfer: 4 << 30,
+            review_every: Duration::from_secs(180),
+            rates: Rates::default(),
+        }
     }
 }
 
