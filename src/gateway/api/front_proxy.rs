@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::StreamExt;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client,
@@ -96,30 +96,27 @@ impl FrontProxy {
         names.any(|name| self.allowed_names.iter().any(|allowed| allowed == name))
     }
 
-    /// Who asks, as the front proxy says; `None`: it says nothing.
+    /// Who asks, as the front proxy says; `None`: it says nothing, or nothing that can be read.
     pub fn identity(&self, headers: &HeaderMap) -> Option<Identity> {
-        let first = |names: &[HeaderName]| names.iter().find_map(|name| text(headers, name));
         let groups = self.group_headers.iter().flat_map(|name| headers.get_all(name));
         Some(Identity {
-            user: first(&self.user_headers)?,
-            uid: first(&self.uid_headers),
-            groups: groups.filter_map(|value| value.to_str().ok()).map(str::to_owned).collect(),
-            extra: self.extra(headers),
+            user: first(headers, &self.user_headers)??,
+            uid: first(headers, &self.uid_headers)?,
+            groups: groups.map(text).collect::<Option<_>>()?,
+            extra: self.extra(headers)?,
         })
     }
 
-    fn extra(&self, headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
+    fn extra(&self, headers: &HeaderMap) -> Option<BTreeMap<String, Vec<String>>> {
         let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, value) in headers {
-            let Some(key) = self.extra_prefixes.iter().find_map(|prefix| name.as_str().strip_prefix(prefix))
-            else {
-                continue;
-            };
-            if let Ok(value) = value.to_str() {
-                extra.entry(unescaped(key)).or_default().push(value.to_owned());
+            if let Some(key) =
+                self.extra_prefixes.iter().find_map(|prefix| name.as_str().strip_prefix(prefix))
+            {
+                extra.entry(unescaped(key)).or_default().push(text(value)?);
             }
         }
-        extra
+        Some(extra)
     }
 
     /// Takes everything that the front proxy says about the user off a request, so that nothing
@@ -160,8 +157,17 @@ fn headers(data: &BTreeMap<String, String>, name: &'static str) -> Result<Vec<He
         .collect()
 }
 
-fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    headers.get(name)?.to_str().ok().filter(|text| !text.is_empty()).map(str::to_owned)
+/// The value of the first of these headers that has one; the outer `None`: it can not be read.
+fn first(headers: &HeaderMap, names: &[HeaderName]) -> Option<Option<String>> {
+    names
+        .iter()
+        .find_map(|name| headers.get(name).filter(|value| !value.is_empty()))
+        .map_or(Some(None), |value| text(value).map(Some))
+}
+
+/// Names are UTF-8, which HTTP itself takes for bytes.
+fn text(value: &HeaderValue) -> Option<String> {
+    String::from_utf8(value.as_bytes().to_vec()).ok()
 }
 
 /// The key of an extra header: percent-encoded, since header names hold few characters.
@@ -285,6 +291,24 @@ mod tests {
         assert_eq!(proxy.identity(&headers), Some(expected));
         proxy.strip(&mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
+    }
+
+    #[rstest]
+    #[case("zoë".as_bytes(), Some("zoë"))]
+    #[case(b"zo\xeb", None)]
+    fn names_are_utf8(#[case] user: &[u8], #[case] expected: Option<&str>) {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-remote-user", HeaderValue::from_bytes(user).unwrap());
+        let identity = FrontProxy::parse(&data()).unwrap().identity(&headers);
+        assert_eq!(identity.map(|identity| identity.user).as_deref(), expected);
+    }
+
+    #[test]
+    fn a_group_that_can_not_be_read_is_not_left_out() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-remote-user", HeaderValue::from_static("ada"));
+        headers.insert("x-remote-group", HeaderValue::from_bytes(b"\xff").unwrap());
+        assert_eq!(FrontProxy::parse(&data()).unwrap().identity(&headers), None);
     }
 
     #[rstest]

@@ -10,12 +10,14 @@ use axum::{
     routing::any,
 };
 use http::{Extensions, HeaderMap, HeaderValue, Request, header};
-use tokio::time::sleep;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Api, GROUP, VERSION,
     agent::Agent,
     attach,
+    audit::Entry,
     channels::is_upgrade,
     documents, exec, files,
     identity::Identity,
@@ -28,8 +30,6 @@ use super::{
     review::{Access, Reviewer},
 };
 
-/// A right may be taken away during a long session: so often it is looked at again.
-const REVIEW_EVERY: Duration = Duration::from_secs(180);
 /// Longest name of a namespace or an object.
 const NAME: usize = 253;
 
@@ -147,14 +147,19 @@ impl Served {
         let upgrade = is_upgrade(request.headers());
         let operation = Operation::parse(target.resource, &target.rest, request.method(), upgrade)?;
         self.api.limits.operation(operation.class(), &identity)?;
-        let admission =
-            Admission { reviewer: self.api.reviewer.clone(), identity, access: target.access(&operation) };
-        let trace = Trace::of(&admission, &operation, &request);
+        let admission = Admission {
+            reviewer: self.api.reviewer.clone(),
+            review_every: self.api.settings.review_every,
+            stop: self.api.stop.clone(),
+            identity,
+            access: target.access(&operation),
+        };
+        let entry = Entry::of(&admission, &operation, &request);
         let result = match admission.check().await {
             Ok(()) => self.api.perform(operation, &target, admission, request).await,
             Err(problem) => Err(problem),
         };
-        trace.end(&result);
+        entry.write(&result);
         result
     }
 
@@ -257,8 +262,12 @@ impl Api {
 #[derive(Clone)]
 pub struct Admission {
     reviewer: Reviewer,
-    identity: Identity,
-    access: Access,
+    review_every: Duration,
+    stop: CancellationToken,
+    /// Who it is.
+    pub identity: Identity,
+    /// To what.
+    pub access: Access,
 }
 
 impl Admission {
@@ -266,65 +275,20 @@ impl Admission {
         self.reviewer.authorize(&self.identity, &self.access).await
     }
 
-    /// Waits until the right is taken away. While the cluster can not be asked, it stays.
+    /// Waits until the right is taken away, or this gateway stops. While the cluster can not be
+    /// asked, the right stays.
     pub async fn until_revoked(&self) -> Problem {
         loop {
-            sleep(REVIEW_EVERY).await;
-            if let Err(problem) = self.check().await
+            if timeout(self.review_every, self.stop.cancelled()).await.is_ok() {
+                return Problem::new(Reason::NotReady, "this gateway stops; another one goes on")
+                    .retry_after(Duration::from_secs(1));
+            }
+            if let Err(problem) = self.reviewer.authorize_anew(&self.identity, &self.access).await
                 && problem.reason == Reason::Forbidden
             {
                 return problem;
             }
         }
-    }
-}
-
-/// A line in the audit log: who did what to which workspace, and how it went. Commands and their
-/// input are left out, since they may hold secrets.
-struct Trace {
-    identity: Identity,
-    access: Access,
-    method: http::Method,
-    path: String,
-    kept: bool,
-}
-
-impl Trace {
-    fn of(admission: &Admission, operation: &Operation, request: &Request<Body>) -> Self {
-        // Looking at an application changes nothing as far as anybody can tell from here.
-        let only_looks = matches!(operation, Operation::Proxy { .. })
-            && matches!(*request.method(), http::Method::GET | http::Method::HEAD);
-        Self {
-            identity: admission.identity.clone(),
-            access: admission.access.clone(),
-            method: request.method().clone(),
-            path: request.uri().path().to_owned(),
-            kept: operation.changes() && !only_looks,
-        }
-    }
-
-    fn end(self, result: &Result<Response, Problem>) {
-        if !self.kept {
-            return;
-        }
-        let (code, outcome) = match result {
-            Ok(response) => (response.status().as_u16(), "Done"),
-            Err(problem) => (problem.reason.status().as_u16(), problem.word()),
-        };
-        tracing::info!(
-            target: "audit",
-            user = self.identity.user,
-            uid = self.identity.uid,
-            namespace = self.access.namespace,
-            resource = self.access.resource.word(),
-            name = self.access.name,
-            subresource = self.access.subresource,
-            method = %self.method,
-            path = self.path,
-            code,
-            outcome,
-            "asked of a workspace"
-        );
     }
 }
 

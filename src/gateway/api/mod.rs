@@ -14,11 +14,13 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use axum::Router;
 use berth_link::wire::exec::{ExecRequest, ExecResult};
+use tokio_util::sync::CancellationToken;
 
 use crate::gateway::access::Agents;
 
 pub mod agent;
 mod attach;
+mod audit;
 mod body;
 mod channels;
 pub mod discovery;
@@ -61,13 +63,21 @@ pub struct Settings {
     pub longest_exec: Duration,
     /// Most bytes of a file or an archive, read or written. Default: 4 GiB.
     pub largest_transfer: u64,
+    /// A right may be taken away during a long session: so often it is looked at again. Default:
+    /// 3 minutes.
+    pub review_every: Duration,
     /// How often things may be done.
     pub rates: Rates,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { longest_exec: Duration::from_secs(600), largest_transfer: 4 << 30, rates: Rates::default() }
+        Self {
+            longest_exec: Duration::from_secs(600),
+            largest_transfer: 4 << 30,
+            review_every: Duration::from_secs(180),
+            rates: Rates::default(),
+        }
     }
 }
 
@@ -92,6 +102,7 @@ pub struct Api {
     root: Arc<dyn RootExec>,
     limits: RateLimits,
     settings: Settings,
+    stop: CancellationToken,
 }
 
 impl Api {
@@ -104,7 +115,12 @@ impl Api {
         settings: Settings,
     ) -> Self {
         let limits = RateLimits::new(settings.rates);
-        Self { agents, objects, reviewer, root, limits, settings }
+        Self { agents, objects, reviewer, root, limits, settings, stop: CancellationToken::new() }
+    }
+
+    /// The same, whose long sessions end with a word to the client when `stop` is cancelled.
+    pub fn until(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
     }
 
     /// The face behind kube-apiserver, with discovery. Who asks comes with each request as an

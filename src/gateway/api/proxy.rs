@@ -37,8 +37,9 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
     HeaderName::from_static("keep-alive"),
 ];
-/// Headers that tell who asks, or from which page of ours.
-const NOT_IN: [HeaderName; 4] = [header::AUTHORIZATION, header::COOKIE, header::ORIGIN, header::REFERER];
+/// Headers that tell who asks, or from which page of ours, or that are between the client and us.
+const NOT_IN: [HeaderName; 5] =
+    [header::AUTHORIZATION, header::COOKIE, header::EXPECT, header::ORIGIN, header::REFERER];
 /// Headers that act on the host that an answer comes from.
 const NOT_OUT: [HeaderName; 6] = [
     header::SET_COOKIE,

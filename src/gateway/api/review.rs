@@ -150,15 +150,16 @@ impl Reviewer {
 
     /// Refuses what somebody may not do.
     pub async fn authorize(&self, identity: &Identity, access: &Access) -> Result<(), Problem> {
-        let key = (identity.clone(), access.clone());
-        let answer = match self.accesses.get(&key) {
-            Some(answer) => answer,
-            None => {
-                let answer = self.reviews.access(identity, access).await.map_err(unanswered)?;
-                self.accesses.put(key, answer.clone(), answer.is_ok());
-                answer
-            }
-        };
+        match self.accesses.get(&(identity.clone(), access.clone())) {
+            Some(answer) => answer.map_err(|why| forbidden(identity, access, &why)),
+            None => self.authorize_anew(identity, access).await,
+        }
+    }
+
+    /// The same, without what is remembered.
+    pub async fn authorize_anew(&self, identity: &Identity, access: &Access) -> Result<(), Problem> {
+        let answer = self.reviews.access(identity, access).await.map_err(unanswered)?;
+        self.accesses.put((identity.clone(), access.clone()), answer.clone(), answer.is_ok());
         answer.map_err(|why| forbidden(identity, access, &why))
     }
 
@@ -290,6 +291,15 @@ mod tests {
         }
         assert_eq!(cluster.asked.load(Ordering::SeqCst), 1);
         reviewer.authorize(&identity("ada"), &access("create", "other")).await.unwrap();
+        assert_eq!(cluster.asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn an_answer_can_be_asked_for_anew() {
+        let cluster = Arc::new(Counting::default());
+        let reviewer = Reviewer::new(cluster.clone());
+        reviewer.authorize(&identity("ada"), &access("create", "web")).await.unwrap();
+        reviewer.authorize_anew(&identity("ada"), &access("create", "web")).await.unwrap();
         assert_eq!(cluster.asked.load(Ordering::SeqCst), 2);
     }
 

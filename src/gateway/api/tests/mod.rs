@@ -3,7 +3,10 @@
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,6 +39,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{self, Message, client::IntoClientRequest},
 };
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::{
@@ -61,7 +65,10 @@ const CONNECTED: BodyId = BodyId::from_bytes([7; 8]);
 /// The body of one whose agent is not.
 const ABSENT: BodyId = BodyId::from_bytes([8; 8]);
 
-struct People;
+/// Who may do what; `guest` may until told otherwise.
+struct People {
+    guest: AtomicBool,
+}
 
 #[async_trait]
 impl Reviews for People {
@@ -70,6 +77,7 @@ impl Reviews for People {
             "developer" => access.subresource != "exec-root",
             "administrator" => true,
             "reader" => access.verb == "get",
+            "guest" => self.guest.load(Ordering::SeqCst),
             _ => false,
         };
         Ok(if allowed { Ok(()) } else { Err(String::new()) })
@@ -291,6 +299,8 @@ fn frames_after(
 pub struct World {
     api: Arc<Api>,
     asked: Arc<Mutex<Vec<String>>>,
+    people: Arc<People>,
+    stop: CancellationToken,
 }
 
 fn world() -> World {
@@ -300,9 +310,12 @@ fn world() -> World {
 fn world_with(settings: Settings) -> World {
     let asked = Arc::default();
     let agent = FakeAgent { routes: agent_routes(), asked: Arc::clone(&asked) };
-    let reviewer = Reviewer::new(Arc::new(People));
-    let api = Api::new(Arc::new(agent), Arc::new(Known), reviewer, Arc::new(Root), settings);
-    World { api: Arc::new(api), asked }
+    let people = Arc::new(People { guest: AtomicBool::new(true) });
+    let reviewer = Reviewer::new(people.clone());
+    let stop = CancellationToken::new();
+    let api =
+        Api::new(Arc::new(agent), Arc::new(Known), reviewer, Arc::new(Root), settings).until(stop.clone());
+    World { api: Arc::new(api), asked, people, stop }
 }
 
 impl World {

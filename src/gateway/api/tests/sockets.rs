@@ -88,3 +88,24 @@ async fn an_application_may_have_websockets_of_its_own() {
     let echoed = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(echoed, Message::Text("hello".into()));
 }
+
+#[tokio::test]
+async fn a_session_ends_with_the_right_to_it() {
+    let settings = Settings { review_every: Duration::from_millis(20), ..Settings::default() };
+    let world = world_with(settings);
+    let path = "workspaces/web/exec?command=cat&stdin=true";
+    let mut channels = world.socket("guest", path).await.unwrap();
+    channels.expect(1, "[\"cat\"]\n").await;
+    world.people.guest.store(false, Ordering::SeqCst);
+    assert_eq!(channels.status().await["reason"], "Forbidden");
+}
+
+#[tokio::test]
+async fn a_session_ends_with_a_word_when_the_gateway_stops() {
+    let world = world();
+    let path = "workspaces/web/exec?command=cat&stdin=true";
+    let mut channels = world.socket("developer", path).await.unwrap();
+    channels.expect(1, "[\"cat\"]\n").await;
+    world.stop.cancel();
+    assert_eq!(channels.status().await["reason"], "NotReady");
+}
