@@ -1,4 +1,5 @@
-# The operator's image, built from source: one static binary and nothing else. It needs neither CA
+# The operator's image, built from source: the operator and the agent for workspaces, two
+# static binaries and nothing else. It needs neither CA
 # certificates (the API server's and the Docker hosts' are configured) nor time zones nor a shell.
 #
 #   docker build -t berth:0.1.0 .
@@ -12,13 +13,14 @@ COPY . .
 # can not be static.
 RUN target="$(uname -m)-unknown-linux-gnu" \
     && RUSTFLAGS="-C target-feature=+crt-static" \
-       cargo build --release --locked --bin berth --target "$target" \
-    && install -D "target/$target/release/berth" /out/berth
+       cargo build --release --locked --package berth --bin berth --package berth-agent --bin berth-agent \
+         --target "$target" \
+    && install -D -t /out "target/$target/release/berth" "target/$target/release/berth-agent"
 
 FROM scratch
-COPY --from=build /out/berth /berth
+COPY --from=build /out/berth /out/berth-agent /
 ENV BERTH_CONFIG=/etc/berth/berth.yaml
 USER 65532:65532
-EXPOSE 8080
+EXPOSE 8080 8443 8444 8480
 ENTRYPOINT ["/berth"]
 CMD ["run"]

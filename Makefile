@@ -21,13 +21,13 @@ demo-down: ## remove everything that the demo made
 	@hack/demo.sh down
 
 .PHONY: test test-unit bench
-test: rust tools docker images ## run all tests, with a real API server and real Docker
+test: rust tools docker images agent ## run all tests, with a real API server and real Docker
 	@hack/test.sh
 
 test-unit: rust ## run the tests that need nothing but this process
-	cargo test --lib --bins
+	cargo test --workspace --lib --bins
 
-bench: rust tools docker images ## measure, and print what docs/benchmarks.md has
+bench: rust tools docker images agent ## measure, and print what docs/benchmarks.md has
 	cargo bench --bench workspace
 
 .PHONY: lint
@@ -37,6 +37,7 @@ lint: rust ## check formatting, lints, generated files, scripts, chart and depen
 .PHONY: build image
 build: rust ## build release binaries into target/release or $CARGO_TARGET_DIR/release
 	cargo build --release --locked --bins
+	install "$$(hack/agent.sh)" "$${CARGO_TARGET_DIR:-target}/release/berth-agent"
 
 image: rust docker ## build the operator's image, berth:VERSION
 	@hack/image.sh
@@ -53,7 +54,7 @@ cluster: ## start a local control plane; kubeconfig at .local/kubeconfig
 cluster-down: ## stop it and remove its state
 	@hack/cluster.sh down
 
-.PHONY: rust tools docker images
+.PHONY: rust tools docker images agent
 rust:
 	@hack/rust.sh
 
@@ -65,3 +66,6 @@ docker:
 
 images: docker
 	@hack/images.sh
+
+agent: rust
+	@hack/agent.sh >/dev/null

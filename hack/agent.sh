@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$ROOT"
 
 # A folder of its own below the target folder: other flags would make the rest be built anew.
+say "building the agent"
 target=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="-C target-feature=+crt-static ${RUSTFLAGS:-}" \
 	cargo build --quiet --locked --release --package berth-agent --bin berth-agent --target "$target" >&2

@@ -191,7 +191,9 @@ start_apiserver() {
 	local audit
 	mapfile -t audit < <(audit_flags)
 	# No endpoint reconciler: it would only complain that 127.0.0.1 is no
-	# address for the endpoints of the service "kubernetes".
+	# address for the endpoints of the service "kubernetes". And no
+	# --enable-aggregator-routing: with it an APIService could not have an
+	# ExternalName Service, by which a server on this machine is reached.
 	start kube-apiserver "$BIN/kube-apiserver" \
 		--bind-address 127.0.0.1 --secure-port "$API_PORT" --advertise-address 127.0.0.1 \
 		--endpoint-reconciler-type none \
@@ -211,7 +213,6 @@ start_apiserver() {
 		--requestheader-extra-headers-prefix X-Remote-Extra- \
 		--proxy-client-cert-file "$PKI/front-proxy-client.crt" \
 		--proxy-client-key-file "$PKI/front-proxy-client.key" \
-		--enable-aggregator-routing \
 		"${audit[@]}"
 }
 

@@ -15,8 +15,8 @@ if docker pull --quiet "$builder" >/dev/null 2>&1; then
 else
 	target="$(uname -m)-unknown-linux-gnu"
 	say "no registry can be reached: building a static binary for $tag here"
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin berth --target "$target"
-	tar -c -C "$ROOT" Dockerfile.prebuilt -C "${CARGO_TARGET_DIR:-target}/$target/release" berth |
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --package berth --bin berth --package berth-agent --bin berth-agent --target "$target"
+	tar -c -C "$ROOT" Dockerfile.prebuilt -C "${CARGO_TARGET_DIR:-target}/$target/release" berth berth-agent |
 		DOCKER_BUILDKIT=0 docker build --quiet --file Dockerfile.prebuilt --tag "$tag" -
 fi
 docker run --rm --read-only --user 65532:65532 "$tag" version

@@ -77,8 +77,10 @@ enum BackendCommand {
 enum Role {
     /// Everything in one process.
     All,
-    /// The controllers alone.
+    /// The controllers alone, with the backends' credentials; nothing of it is public.
     Controller,
+    /// The gateway alone: the way into workspaces.
+    Gateway,
 }
 
 fn main() -> ExitCode {
@@ -93,10 +95,15 @@ fn main() -> ExitCode {
 
 fn act(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Run { config, role: Role::All | Role::Controller } => {
+        Command::Run { config, role } => {
             let config = berth::config::Config::load(&config)?;
             berth::telemetry::init(&config.log)?;
-            runtime()?.block_on(berth::operator::run(config))
+            let role = match role {
+                Role::All => berth::operator::Role::All,
+                Role::Controller => berth::operator::Role::Controller,
+                Role::Gateway => berth::operator::Role::Gateway,
+            };
+            runtime()?.block_on(berth::operator::run(config, role))
         }
         Command::Crds { output } => berth::api::crd::print(output.as_deref()),
         Command::Reference { output } => berth::api::reference::write(&output),

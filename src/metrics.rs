@@ -34,6 +34,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Where other parts register theirs.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// Registers everything once.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();

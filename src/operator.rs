@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, Resource, api::ListParams};
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    api::{Template, Workspace},
+    api::{DevServer, Template, Workspace},
     backend::{
         AgentBinary, Backends, InstanceId, SharedBackend, docker::DockerBackend, memory::MemoryBackend,
         metered::Metered,
@@ -20,9 +20,14 @@ use crate::{
         lease::Election,
         workspace::agent::Delivery,
     },
-    gateway,
+    gateway::{self, Gateway},
     health::{self, Readiness},
-    link::keys::{self, Keys},
+    internal::{self, certificates, follow::Follower, leader::Leadership},
+    link::{
+        hub::Hub,
+        keys::{self, Keys},
+    },
+    listener,
     metrics::Metrics,
 };
 
@@ -33,8 +38,33 @@ const CHECK_TIME: Duration = Duration::from_secs(10);
 /// How long passes under way may take to end after a request to stop.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// The parts of the operator that a process can run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// Everything.
+    All,
+    /// The controllers alone: backends and their credentials, and nothing that is public.
+    Controller,
+    /// The gateway alone: the way into workspaces, and no credentials of backends.
+    Gateway,
+}
+
+impl Role {
+    fn controls(self) -> bool {
+        self != Self::Gateway
+    }
+
+    fn serves(self) -> bool {
+        self != Self::Controller
+    }
+}
+
 /// Runs until SIGTERM or SIGINT.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        role != Role::Gateway || config.gateway.is_some(),
+        "the role gateway needs the section gateway of the configuration"
+    );
     let config = Arc::new(config);
     let stop = CancellationToken::new();
     tokio::spawn(cancel_on_signal(stop.clone())?);
@@ -55,18 +85,34 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             None => None,
         };
         let delivery = match (&config.gateway, &keys) {
-            (Some(gateway), Some(keys)) => Some(delivery(gateway, keys)?),
+            (Some(gateway), Some(keys)) if role.controls() => Some(delivery(gateway, keys)?),
             _ => None,
         };
+        let identity = identity();
+        let leadership = watch::Sender::new(None);
+        let (gateway, address) = match (&config.gateway, &keys) {
+            (Some(settings), Some(keys)) => {
+                let parts = Parts {
+                    client: &client,
+                    config: &config,
+                    settings,
+                    keys,
+                    identity: &identity,
+                    role,
+                    metrics: &metrics,
+                };
+                let (gateway, address) = parts.start(leadership.subscribe(), &stop).await?;
+                (gateway, Some(address))
+            }
+            _ => (None, None),
+        };
+        if !role.controls() {
+            let _ = ready.send(Ok(()));
+            stop.cancelled().await;
+            return Ok(());
+        }
         let backends = connect(&config, &instance, delivery.as_ref(), &metrics)?;
         let ca_bundles = read_ca_bundles(&config)?;
-        let identity = identity();
-        let gateway = match (&config.gateway, &keys) {
-            (Some(settings), Some(keys)) => {
-                Some(gateway::start(&client, &config, settings, keys, &identity, &stop).await?)
-            }
-            _ => None,
-        };
         let _ = ready.send(Ok(()));
         let resources = Resources {
             client: client.clone(),
@@ -76,6 +122,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             metrics: Arc::clone(&metrics),
             delivery,
             gateway,
+            leadership,
+            address,
             identity,
         };
         lead(resources, &stop).await
@@ -93,7 +141,7 @@ async fn lead(resources: Resources, stop: &CancellationToken) -> anyhow::Result<
     let config = Arc::clone(&resources.config);
     // Its own client: its own connections, which the controllers' requests can not fill.
     let client = Client::try_default().await?;
-    let mut election = Election::new(
+    let election = Election::new(
         client,
         &config.own_namespace(),
         &config.leader_election.lease_name,
@@ -101,6 +149,7 @@ async fn lead(resources: Resources, stop: &CancellationToken) -> anyhow::Result<
         config.leader_election.duration.0,
         config.leader_election.renew_interval.0,
     );
+    let mut election = election.announcing(resources.address.clone());
     loop {
         let held = tokio::select! {
             held = election.acquire() => held,
@@ -143,12 +192,15 @@ async fn lead(resources: Resources, stop: &CancellationToken) -> anyhow::Result<
 async fn wait_for_api(client: &Client, config: &Config, ready: &watch::Sender<Readiness>) {
     let namespace = config.watch_namespaces.first();
     loop {
-        let problem =
-            match (probe::<Workspace>(client, namespace).await, probe::<Template>(client, namespace).await) {
-                (Ok(()), Ok(())) => return,
-                (Err(error), _) => missing("workspaces", &error),
-                (_, Err(error)) => missing("templates", &error),
-            };
+        let problem = if let Err(error) = probe::<Workspace>(client, namespace).await {
+            missing("workspaces", &error)
+        } else if let Err(error) = probe::<Template>(client, namespace).await {
+            missing("templates", &error)
+        } else if let Err(error) = probe::<DevServer>(client, namespace).await {
+            missing("devservers", &error)
+        } else {
+            return;
+        };
         if ready.borrow().as_ref().err() != Some(&problem) {
             tracing::warn!("{problem}");
         }
@@ -202,6 +254,54 @@ async fn instance(client: &Client, config: &Config, ready: &watch::Sender<Readin
         tracing::warn!("{problem}");
         let _ = ready.send(Err(problem));
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// What gateway and internal listener are made from.
+struct Parts<'a> {
+    client: &'a Client,
+    config: &'a Config,
+    settings: &'a GatewayConfig,
+    keys: &'a Keys,
+    identity: &'a str,
+    role: Role,
+    metrics: &'a Metrics,
+}
+
+impl Parts<'_> {
+    /// Starts the internal listener, and the gateway where this process has one. Returns that
+    /// and where other replicas reach this one.
+    async fn start(
+        &self,
+        leadership: Leadership,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<(Option<Gateway>, String)> {
+        let Self { client, config, settings, keys, identity, role, metrics } = *self;
+        let listen = settings.internal.listen;
+        let listener =
+            TcpListener::bind(listen).await.with_context(|| format!("gateway.internal.listen {listen}"))?;
+        let address = settings.internal.address(listener.local_addr()?.port());
+        let store = certificates::Store::new(client, config);
+        let shown = internal::identity::obtain(store.clone(), role.controls(), stop).await?;
+        let hub = Hub::new(identity);
+        let service = internal::serve::service(Arc::clone(&hub), leadership);
+        tokio::spawn(listener::serve(listener, Some(shown.server.clone()), service, stop.clone()));
+        if role.controls() && settings.aggregated.is_some() {
+            let keeping = internal::api_service::keep(client.clone(), store);
+            tokio::spawn(stop.clone().run_until_cancelled_owned(keeping));
+        }
+        if !role.serves() {
+            return Ok((None, address));
+        }
+        let (namespace, lease) = (config.own_namespace(), &config.leader_election.lease_name);
+        let tls = shown.client.clone();
+        let follower = Follower::new(client, &namespace, lease, identity, &address, tls);
+        let leader = follower.leader.subscribe();
+        let parts = gateway::Parts { client, config, settings, keys, hub, shown: &shown, leader, metrics };
+        let gateway = parts.start(stop).await?;
+        let following = follower.run(gateway.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(following));
+        Ok((Some(gateway), address))
     }
 }
 

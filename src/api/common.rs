@@ -159,25 +159,29 @@ pub struct Resources {
 
 const QUANTITY_PATTERN: &str = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$";
 
-fn quantity_schema(minimum: &str) -> schemars::Schema {
+/// Schema of a quantity from a minimum up to a maximum, where there is one.
+pub(super) fn quantity_schema(minimum: &str, maximum: Option<&str>) -> schemars::Schema {
+    let rule = |comparison: &str, bound: &str, words: &str| {
+        serde_json::json!({
+            "rule": format!("quantity(string(self)).compareTo(quantity('{bound}')) {comparison} 0"),
+            "message": format!("must be {words} {bound}"),
+        })
+    };
+    let mut rules = vec![rule(">=", minimum, "at least")];
+    rules.extend(maximum.map(|maximum| rule("<=", maximum, "at most")));
     schemars::json_schema!({
         "anyOf": [{"type": "integer"}, {"type": "string"}],
         "x-kubernetes-int-or-string": true,
         "pattern": QUANTITY_PATTERN,
         "maxLength": 20,
-        "x-kubernetes-validations": [{
-            "rule": format!(
-                "quantity(string(self)).compareTo(quantity('{minimum}')) >= 0"
-            ),
-            "message": format!("must be at least {minimum}"),
-        }],
+        "x-kubernetes-validations": rules,
     })
 }
 
 fn cpu_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    quantity_schema("100m")
+    quantity_schema("100m", None)
 }
 
 fn memory_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    quantity_schema("64Mi")
+    quantity_schema("64Mi", None)
 }

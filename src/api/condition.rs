@@ -24,6 +24,14 @@ pub const ENVIRONMENT_READY: &str = "EnvironmentReady";
 pub const REPOSITORY_READY: &str = "RepositoryReady";
 /// The agent in the container has a link to a gateway.
 pub const AGENT_CONNECTED: &str = "AgentConnected";
+/// Whether the DevServer's Workspace is there and can be used.
+pub const WORKSPACE_READY: &str = "WorkspaceReady";
+/// Whether the DevServer's process is as wanted.
+pub const PROCESS_RUNNING: &str = "ProcessRunning";
+/// Whether the DevServer's process has opened its port.
+pub const PORT_OPEN: &str = "PortOpen";
+/// Whether the DevServer's preview can be opened in a browser.
+pub const PREVIEW_READY: &str = "PreviewReady";
 /// Present while the operator works towards the spec (kstatus).
 pub const RECONCILING: &str = "Reconciling";
 /// Present while only a change by somebody else can help (kstatus).
@@ -45,6 +53,10 @@ pub const ORDER: &[&str] = &[
     ENVIRONMENT_READY,
     REPOSITORY_READY,
     AGENT_CONNECTED,
+    WORKSPACE_READY,
+    PROCESS_RUNNING,
+    PORT_OPEN,
+    PREVIEW_READY,
     RECONCILING,
     STALLED,
 ];
@@ -66,7 +78,16 @@ impl<'a> ConditionList<'a> {
 
     /// Adds a condition, or replaces the one of the same type.
     pub fn set(&mut self, type_: &str, status: bool, reason: &str, message: &str) {
-        let word = if status { "True" } else { "False" };
+        self.put(type_, if status { "True" } else { "False" }, reason, message);
+    }
+
+    /// Adds a condition of which nobody can say now whether it holds, or replaces the one of the
+    /// same type.
+    pub fn set_unknown(&mut self, type_: &str, reason: &str, message: &str) {
+        self.put(type_, "Unknown", reason, message);
+    }
+
+    fn put(&mut self, type_: &str, word: &str, reason: &str, message: &str) {
         let since = self
             .before
             .iter()

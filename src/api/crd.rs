@@ -4,11 +4,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use super::{Template, Workspace};
+use super::{DevServer, Template, Workspace};
 
 /// Every definition, in the order of their names.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    [Template::crd(), Workspace::crd()].into_iter().map(tidy).collect()
+    [DevServer::crd(), Template::crd(), Workspace::crd()].into_iter().map(tidy).collect()
 }
 
 /// Makes the schema read and behave as written by hand.

@@ -7,12 +7,16 @@
 pub mod common;
 pub mod condition;
 pub mod crd;
+pub mod devserver;
+pub mod devserver_status;
 pub mod reference;
 pub mod template;
 pub mod workspace;
 pub mod workspace_status;
 
 pub use common::*;
+pub use devserver::{DevServer, DevServerSpec, HostHeader, PreviewAccess};
+pub use devserver_status::{DevServerStatus, LastExit, PreviewStatus};
 pub use template::{DockerTemplate, PullPolicy, Template, TemplatePhase, TemplateSpec, TemplateStatus};
 pub use workspace::{
     BackendSelector, Deletion, DockerSelector, Git, Network, OperatingMode, Repository, TemplateRef,

@@ -30,12 +30,27 @@ impl fmt::Display for InstanceId {
 }
 
 /// Names the body of a workspace: 8 random bytes, written as 16 hexadecimal digits.
-#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct BodyId([u8; 8]);
+
+impl TryFrom<String> for BodyId {
+    type Error = ParseIdentityError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<BodyId> for String {
+    fn from(id: BodyId) -> Self {
+        id.to_string()
+    }
+}
 
 impl BodyId {
     /// An id made of these bytes.
-    pub fn from_bytes(bytes: [u8; 8]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(bytes)
     }
 

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use url::Url;
 
@@ -33,6 +34,13 @@ pub struct GatewayConfig {
     /// The API behind kube-apiserver. Absent: it is not served.
     #[serde(default)]
     pub aggregated: Option<AggregatedConfig>,
+    /// Networks of proxies in front of the public address, whose word is taken for who the client
+    /// is. Default: none.
+    #[serde(default)]
+    pub trusted_proxies: Vec<IpNet>,
+    /// How replicas reach each other.
+    #[serde(default)]
+    pub internal: InternalConfig,
     /// The agent.
     #[serde(default)]
     pub agent: AgentConfig,
@@ -58,6 +66,36 @@ pub struct AggregatedConfig {
     /// Name of the Service, in the operator's namespace, that the APIService names. The operator
     /// makes a certificate for it, and puts its authority into the APIService.
     pub service: String,
+}
+
+/// How replicas reach each other: the leader, and the gateways that hold the agents' links.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct InternalConfig {
+    /// Where other replicas connect, with certificates of the installation's own authority.
+    /// Default `0.0.0.0:8444`.
+    pub listen: SocketAddr,
+    /// The host name or address that other replicas are told. Absent: `POD_IP`, else
+    /// `127.0.0.1`.
+    pub advertise: Option<String>,
+}
+
+impl Default for InternalConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 8444)), advertise: None }
+    }
+}
+
+impl InternalConfig {
+    /// What other replicas are told, once the port is known.
+    pub fn address(&self, port: u16) -> String {
+        let host =
+            self.advertise.clone().or_else(|| std::env::var("POD_IP").ok()).filter(|host| !host.is_empty());
+        match host.as_deref().unwrap_or("127.0.0.1") {
+            host if host.contains(':') => format!("[{host}]:{port}"),
+            host => format!("{host}:{port}"),
+        }
+    }
 }
 
 /// The agent in workspaces.

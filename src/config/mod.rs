@@ -12,12 +12,14 @@ pub mod docker;
 pub mod duration;
 pub mod gateway;
 pub mod memory;
+pub mod preview;
 pub mod quantity;
 
 pub use docker::{DockerBackend, DockerEndpoint, DockerHost};
 pub use duration::GoDuration;
 pub use gateway::GatewayConfig;
 pub use memory::MemoryBackend;
+pub use preview::PreviewConfig;
 pub use quantity::{Bytes, CpuMillis};
 
 /// The whole file.
@@ -52,6 +54,9 @@ pub struct Config {
     /// What nobody may exceed.
     #[serde(default)]
     pub limits: Limits,
+    /// Where the previews of DevServers are published.
+    #[serde(default)]
+    pub preview: PreviewConfig,
     /// Host keys of git servers, for repositories that bring none of their own.
     #[serde(default)]
     pub git: GitConfig,
@@ -396,6 +401,7 @@ impl Config {
         if !(64..=self.limits.pids).contains(&self.defaults.pids) {
             complain("defaults.pids", "must be from 64 to limits.pids");
         }
+        self.preview.check(&mut complain);
         if !(1..=256).contains(&self.controller.concurrency) {
             complain("controller.concurrency", "must be from 1 to 256");
         }

@@ -9,12 +9,13 @@ use std::{
 
 use berth_link::wire::{AgentInfo, process::DesiredProcesses, process::Processes, system::Activity};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::backend::BodyId;
 
 /// A link that a gateway holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Link {
     /// Who is on it. It has answered the gateway's first questions.
     pub agent: AgentInfo,
@@ -41,6 +42,20 @@ pub struct Agent {
     pub activity: Option<Activity>,
 }
 
+impl Agent {
+    /// Whether there is a link. One from before the container was started is not yet known to be
+    /// lost.
+    pub fn is_linked(&self) -> bool {
+        let fresh = |since: Instant| self.awaited_since.is_none_or(|awaited| since >= awaited);
+        self.link.is_some() && self.linked_at.is_some_and(fresh)
+    }
+
+    /// Since when there is none, as far as is known; absent: there never was one.
+    pub fn unlinked_since(&self) -> Option<Instant> {
+        [self.lost_at, self.awaited_since].into_iter().flatten().max()
+    }
+}
+
 /// What is wanted of the agents, as the gateways are told.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
@@ -55,13 +70,19 @@ pub struct Wanted {
 pub struct Agents {
     known: Mutex<HashMap<BodyId, Agent>>,
     wanted: watch::Sender<Wanted>,
+    holders: watch::Sender<HashMap<BodyId, String>>,
     /// When this leader began: an agent that it has not seen yet may be linked all the same.
     pub began: Instant,
 }
 
 impl Default for Agents {
     fn default() -> Self {
-        Self { known: Mutex::default(), wanted: watch::Sender::default(), began: Instant::now() }
+        Self {
+            known: Mutex::default(),
+            wanted: watch::Sender::default(),
+            holders: watch::Sender::default(),
+            began: Instant::now(),
+        }
     }
 }
 
@@ -104,9 +125,43 @@ impl Agents {
         *agent != before
     }
 
-    /// The workspaces whose agents have a link.
-    pub fn linked(&self) -> Vec<BodyId> {
-        self.lock().iter().filter(|(_, agent)| agent.link.is_some()).map(|(id, _)| *id).collect()
+    /// Notes that a gateway, which is reached at this address, holds an agent's link.
+    pub fn linked(&self, id: BodyId, link: Link, address: &str) {
+        self.note(id, |agent| {
+            agent.link = Some(link);
+            agent.linked_at = Some(Instant::now());
+            agent.lost_at = None;
+        });
+        self.holders
+            .send_if_modified(|holders| holders.insert(id, address.to_owned()).as_deref() != Some(address));
+    }
+
+    /// Notes that a gateway no longer holds an agent's link. Returns whether it was the one that
+    /// held it last.
+    pub fn lost(&self, id: BodyId, gateway: &str) -> bool {
+        let mut held = false;
+        self.note(id, |agent| {
+            held = agent.link.as_ref().is_some_and(|link| link.gateway == gateway);
+            if held {
+                agent.link = None;
+                agent.lost_at = Some(Instant::now());
+            }
+        });
+        if held {
+            self.holders.send_if_modified(|holders| holders.remove(&id).is_some());
+        }
+        held
+    }
+
+    /// The workspaces whose agents' links a gateway holds.
+    pub fn held_by(&self, gateway: &str) -> Vec<BodyId> {
+        let held = |agent: &Agent| agent.link.as_ref().is_some_and(|link| link.gateway == gateway);
+        self.lock().iter().filter(|(_, agent)| held(agent)).map(|(id, _)| *id).collect()
+    }
+
+    /// Where the gateway is reached that holds each link.
+    pub fn holders(&self) -> watch::Receiver<HashMap<BodyId, String>> {
+        self.holders.subscribe()
     }
 
     /// Forgets a workspace that is gone.

@@ -2,15 +2,15 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use kube::{Client, ResourceExt, runtime::reflector::Store};
+use kube::{Client, Resource, ResourceExt, runtime::reflector::Store};
 
 use crate::{
-    api::{Template, Workspace},
-    backend::{BackendError, Backends, BodyId, JobState},
+    api::{DevServer, Template, Workspace},
+    backend::{BackendError, Backends, BodyId, BodyRef, ContainerRef, JobState, Owner, SharedBackend},
     config::Config,
     metrics::Metrics,
 };
@@ -18,10 +18,11 @@ use crate::{
 use super::{
     agents::Agents,
     backoff::Backoff,
+    devserver,
     ledger::Ledger,
     tasks::Tasks,
     trigger::{Triggers, WorkspaceKey},
-    workspace::{Step, Templates, agent::Delivery},
+    workspace::{Step, Templates, agent::Delivery, record::Record},
 };
 
 /// How a task of a workspace ended.
@@ -64,6 +65,8 @@ pub struct Context {
     pub delivery: Option<Delivery>,
     /// What is known and wanted of the agents.
     pub agents: Arc<Agents>,
+    /// What was found out about the DevServers.
+    pub devservers: devserver::Registry,
     /// This replica, for events.
     pub identity: String,
 }
@@ -84,7 +87,30 @@ impl Context {
         self.without_body.lock().unwrap_or_else(PoisonError::into_inner).contains(uid)
     }
 
-    /// Forgets an object that is gone.
+    /// The container of a body, as its status has it, with the backend that it is on.
+    pub fn container_of(&self, id: BodyId) -> Option<(SharedBackend, ContainerRef)> {
+        let key = self.workspace_of(id)?;
+        let workspace = self.objects.workspace(&key)?;
+        let record = Record::parse(workspace.status.as_ref());
+        let body = record.body.filter(|body| body.id == id)?;
+        let owner =
+            Owner { namespace: workspace.namespace()?, name: workspace.name_any(), uid: workspace.uid()? };
+        let backend = self.backends.get(&body.backend)?;
+        let reference = BodyRef { host: body.host, id, owner };
+        Some((Arc::clone(backend), ContainerRef { body: reference, incarnation: body.incarnation }))
+    }
+
+    /// Notes the Workspace of a body.
+    pub fn note_body(&self, id: BodyId, key: WorkspaceKey) {
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner).insert(id, key);
+    }
+
+    /// The Workspace of a body.
+    pub fn workspace_of(&self, id: BodyId) -> Option<WorkspaceKey> {
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// Forgets a Workspace that is gone.
     pub fn forget(&self, uid: &str, body: Option<BodyId>) {
         self.tasks.cancel(uid);
         self.backoff.clear(uid);
@@ -105,38 +131,45 @@ impl Context {
 pub struct Objects {
     workspaces: Vec<Store<Workspace>>,
     templates: Vec<Store<Template>>,
-    written: Mutex<HashMap<String, Arc<Workspace>>>,
+    devservers: Vec<Store<DevServer>>,
+    written_workspaces: Written<Workspace>,
+    written_devservers: Written<DevServer>,
 }
 
 impl Objects {
     /// Puts the caches together, one of each kind for every watch.
-    pub fn new(workspaces: Vec<Store<Workspace>>, templates: Vec<Store<Template>>) -> Self {
-        Self { workspaces, templates, written: Mutex::default() }
+    pub fn new(
+        workspaces: Vec<Store<Workspace>>,
+        templates: Vec<Store<Template>>,
+        devservers: Vec<Store<DevServer>>,
+    ) -> Self {
+        Self { workspaces, templates, devservers, ..Default::default() }
     }
 
     /// Notes what the API server answered to a write.
     pub fn wrote(&self, workspace: Arc<Workspace>) {
-        let uid = workspace.uid().unwrap_or_default();
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, workspace);
+        self.written_workspaces.note(workspace);
+    }
+
+    /// Notes what the API server answered to a write.
+    pub fn wrote_devserver(&self, devserver: Arc<DevServer>) {
+        self.written_devservers.note(devserver);
     }
 
     /// The newer of what a watch shows and what was written.
     pub fn freshest(&self, cached: Arc<Workspace>) -> Arc<Workspace> {
-        let uid = cached.uid().unwrap_or_default();
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        match written.get(&uid) {
-            Some(ours) if version(ours) > version(&cached) => Arc::clone(ours),
-            Some(_) => {
-                written.remove(&uid);
-                cached
-            }
-            None => cached,
-        }
+        self.written_workspaces.freshest(cached)
+    }
+
+    /// The newer of what a watch shows and what was written.
+    pub fn freshest_devserver(&self, cached: Arc<DevServer>) -> Arc<DevServer> {
+        self.written_devservers.freshest(cached)
     }
 
     /// Drops what was written about an object.
     pub fn forget(&self, uid: &str) {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.written_workspaces.forget(uid);
+        self.written_devservers.forget(uid);
     }
 
     /// Every Workspace, as fresh as it is known.
@@ -147,6 +180,55 @@ impl Objects {
     /// A Workspace by key.
     pub fn workspace(&self, key: &WorkspaceKey) -> Option<Arc<Workspace>> {
         self.workspaces.iter().find_map(|store| store.get(key)).map(|workspace| self.freshest(workspace))
+    }
+
+    /// The DevServers of a Workspace, whether that exists or not.
+    pub fn devservers_of(&self, key: &WorkspaceKey) -> Vec<Arc<DevServer>> {
+        self.devservers.iter().flat_map(|store| devservers_of(store, key)).collect()
+    }
+}
+
+/// The DevServers of a Workspace in one cache.
+pub fn devservers_of(store: &Store<DevServer>, key: &WorkspaceKey) -> Vec<Arc<DevServer>> {
+    store.state_filter(|one| {
+        one.metadata.namespace == key.namespace && one.spec.workspace_ref.name == key.name
+    })
+}
+
+/// What this replica wrote and the watches have not shown yet, by uid.
+struct Written<K>(Mutex<HashMap<String, Arc<K>>>);
+
+impl<K> Default for Written<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Resource> Written<K> {
+    fn note(&self, object: Arc<K>) {
+        let uid = object.uid().unwrap_or_default();
+        self.lock().insert(uid, object);
+    }
+
+    fn freshest(&self, cached: Arc<K>) -> Arc<K> {
+        let uid = cached.uid().unwrap_or_default();
+        let mut written = self.lock();
+        match written.get(&uid) {
+            Some(ours) if version(&**ours) > version(&*cached) => Arc::clone(ours),
+            Some(_) => {
+                written.remove(&uid);
+                cached
+            }
+            None => cached,
+        }
+    }
+
+    fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<K>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -163,6 +245,6 @@ impl Templates for Objects {
 }
 
 /// Resource versions of one kind can be compared as numbers.
-fn version(workspace: &Workspace) -> u128 {
-    workspace.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
+fn version(object: &impl Resource) -> u128 {
+    object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{Template, Workspace},
+    api::{DevServer, Template, Workspace},
     backend::Backends,
     config::Config,
     gateway::Gateway,
@@ -20,6 +20,7 @@ use crate::{
 use super::{
     backoff::Backoff,
     context::{Context, Objects},
+    dispatch::Dispatch,
     ledger::Ledger,
     links,
     queue::{self, Watched},
@@ -46,6 +47,10 @@ pub struct Resources {
     pub delivery: Option<Delivery>,
     /// The gateway in this process.
     pub gateway: Option<Gateway>,
+    /// Tells the rest of the process what this replica has while it is the leader.
+    pub leadership: watch::Sender<Option<Arc<Context>>>,
+    /// Where other replicas reach this one.
+    pub address: Option<String>,
     /// This replica's name.
     pub identity: String,
 }
@@ -53,13 +58,26 @@ pub struct Resources {
 /// Works until `stop` is cancelled, then lets passes that are under way come to their end.
 /// Dropping the future ends everything at once.
 pub async fn run(resources: Resources, stop: CancellationToken) {
-    let Resources { client, config, backends, ca_bundles, metrics, delivery, gateway, identity } = resources;
+    let Resources {
+        client,
+        config,
+        backends,
+        ca_bundles,
+        metrics,
+        delivery,
+        gateway,
+        leadership,
+        address,
+        identity,
+    } = resources;
     let namespaces: Vec<String> = config.watch_namespaces.iter().cloned().collect();
     let workspaces: Vec<Watched<Workspace>> = queue::watches(&client, &namespaces);
     let templates: Vec<Watched<Template>> = queue::watches(&client, &template_namespaces(&config));
+    let devservers: Vec<Watched<DevServer>> = queue::watches(&client, &namespaces);
     let objects = Objects::new(
         workspaces.iter().map(Watched::reader).collect(),
         templates.iter().map(Watched::reader).collect(),
+        devservers.iter().map(Watched::reader).collect(),
     );
     let (triggers, mut triggered) = Triggers::channel();
     let context = Arc::new(Context {
@@ -76,6 +94,7 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
         bodies: Default::default(),
         without_body: Default::default(),
         agents: Default::default(),
+        devservers: Default::default(),
         delivery,
         identity,
         backends: backends.clone(),
@@ -83,6 +102,7 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     });
     metrics.watch_objects(&context);
     let workspaces_known: Vec<_> = workspaces.iter().map(Watched::filled).collect();
+    let devservers_known: Vec<_> = devservers.iter().map(Watched::filled).collect();
     let templates_known: Vec<_> = templates.iter().map(Watched::filled).collect();
 
     let (mut controllers, mut feeders) = (JoinSet::new(), JoinSet::new());
@@ -93,14 +113,14 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     if !all_filled(templates_known, &stop).await {
         return;
     }
-    let mut queues = Vec::new();
+    let mut dispatch = Dispatch::default();
     for watched in workspaces {
         let (sender, receiver) = mpsc::unbounded_channel();
-        queues.push((watched.reader(), sender));
+        dispatch.workspaces.push((watched.reader(), sender));
         controllers.spawn(queue::workspaces(watched, receiver, Arc::clone(&context), stop.clone()));
     }
     if let Some(gateway) = gateway {
-        feeders.spawn(links::follow(Arc::clone(&context), gateway));
+        feeders.spawn(own_gateway(Arc::clone(&context), gateway, address.unwrap_or_default()));
     }
     let (host_back, back) = mpsc::channel(1);
     for (name, backend) in backends {
@@ -109,19 +129,50 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     if !all_filled(workspaces_known, &stop).await {
         return;
     }
-    feeders.spawn(sweep::run(context, back, stop.clone()));
+    // A DevServer is about its Workspace, so none is looked at before those are known.
+    for watched in devservers {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        dispatch.devservers.push((watched.reader(), sender));
+        controllers.spawn(queue::devservers(watched, receiver, Arc::clone(&context), stop.clone()));
+    }
+    if !all_filled(devservers_known, &stop).await {
+        return;
+    }
+    let _leading = Leading::begin(leadership, &context);
+    feeders.spawn(sweep::run(Arc::clone(&context), back, stop.clone()));
     loop {
         tokio::select! {
-            Some(key) = triggered.recv() => {
-                // The watch that knows the object; one that has not been seen yet is on its way.
-                if let Some((_, queue)) = queues.iter().find(|(reader, _)| reader.get(&key).is_some()) {
-                    let _ = queue.send(key);
-                }
-            }
+            Some(trigger) = triggered.recv() => dispatch.pass_on(trigger, &context),
             () = stop.cancelled() => break,
         }
     }
     while controllers.join_next().await.is_some() {}
+}
+
+/// Attends to the gateway in the leader's own process.
+async fn own_gateway(context: Arc<Context>, gateway: Gateway, address: String) {
+    let identity = context.identity.clone();
+    let tell = |message| {
+        gateway.take(message);
+        std::future::ready(true)
+    };
+    links::attend(&context, &identity, &address, gateway.hub.reports(), tell).await;
+}
+
+/// Shows the rest of the process that this replica leads, until it is dropped.
+struct Leading(watch::Sender<Option<Arc<Context>>>);
+
+impl Leading {
+    fn begin(leadership: watch::Sender<Option<Arc<Context>>>, context: &Arc<Context>) -> Self {
+        leadership.send_replace(Some(Arc::clone(context)));
+        Self(leadership)
+    }
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        self.0.send_replace(None);
+    }
 }
 
 /// Waits until every cache is filled; false where the work ends before that.

@@ -18,11 +18,15 @@ use kube::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// Where the holder of the lease is reached by other replicas: host and port.
+pub const ANNOTATION_ADDRESS: &str = "berth.dev/internal-address";
+
 /// One replica's view of the lease.
 pub struct Election {
     api: Api<Lease>,
     name: String,
     identity: String,
+    address: Option<String>,
     duration: Duration,
     renew_interval: Duration,
     /// The foreign lease as it was last seen to change, and when.
@@ -62,10 +66,27 @@ impl Election {
             api: Api::namespaced(client, namespace),
             name: name.to_owned(),
             identity: identity.to_owned(),
+            address: None,
             duration,
             renew_interval,
             seen: None,
         }
+    }
+
+    /// Lets the lease say where its holder is reached by other replicas.
+    #[must_use]
+    pub fn announcing(mut self, address: Option<String>) -> Self {
+        self.address = address;
+        self
+    }
+
+    fn metadata(&self, mut metadata: ObjectMeta) -> ObjectMeta {
+        let annotations = metadata.annotations.get_or_insert_default();
+        match &self.address {
+            Some(address) => annotations.insert(ANNOTATION_ADDRESS.to_owned(), address.clone()),
+            None => annotations.remove(ANNOTATION_ADDRESS),
+        };
+        metadata
     }
 
     /// Waits until this replica has the lease.
@@ -89,7 +110,7 @@ impl Election {
         let started = Instant::now();
         let Some(current) = self.api.get_opt(&self.name).await? else {
             let lease = Lease {
-                metadata: ObjectMeta { name: Some(self.name.clone()), ..Default::default() },
+                metadata: self.metadata(ObjectMeta { name: Some(self.name.clone()), ..Default::default() }),
                 spec: Some(self.spec(0)),
             };
             return not_taken(self.api.create(&PostParams::default(), &lease).await, started);
@@ -100,7 +121,7 @@ impl Election {
         let spec = current.spec.clone().unwrap_or_default();
         let ours = spec.holder_identity.as_deref() == Some(self.identity.as_str());
         let transitions = spec.lease_transitions.unwrap_or_default() + i32::from(!ours);
-        let lease = Lease { metadata: current.metadata, spec: Some(self.spec(transitions)) };
+        let lease = Lease { metadata: self.metadata(current.metadata), spec: Some(self.spec(transitions)) };
         not_taken(self.api.replace(&self.name, &PostParams::default(), &lease).await, started)
     }
 

@@ -6,6 +6,8 @@
 pub mod agents;
 pub mod backoff;
 pub mod context;
+pub mod devserver;
+pub mod dispatch;
 pub mod events;
 pub mod leader;
 pub mod lease;

@@ -3,7 +3,7 @@
 use std::{
     collections::hash_map::DefaultHasher,
     hash::{Hash, Hasher},
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,11 +22,16 @@ use tokio::sync::{broadcast::error::RecvError, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{self, Template, Workspace},
+    api::{self, DevServer, Template, Workspace},
     backend::{Change, SharedBackend},
 };
 
-use super::{context::Context, template, trigger::WorkspaceKey, workspace};
+use super::{
+    context::{Context, devservers_of},
+    devserver, template,
+    trigger::WorkspaceKey,
+    workspace,
+};
 
 /// A watch of one namespace or of all, and the cache that it fills.
 pub struct Watched<K: Resource<DynamicType = ()> + Clone + 'static> {
@@ -113,7 +118,9 @@ pub async fn workspaces(
     stop: CancellationToken,
 ) {
     let (reader, objects) = watched.objects();
+    let triggers_of_devservers = context.triggers.clone();
     let changed = objects
+        .inspect_ok(move |workspace| triggers_of_devservers.devservers(ObjectRef::from_obj(workspace)))
         .predicate_filter(interesting, PredicateConfig::default())
         .filter_map(|object| future::ready(object.ok()))
         .map(|object| ObjectRef::from_obj(&object));
@@ -186,6 +193,49 @@ fn wake_waiting(context: &Context, template: &Template) {
     }
 }
 
+/// Runs the DevServer controller over one watch until `stop` is cancelled, then lets what is under
+/// way come to its end.
+pub async fn devservers(
+    watched: Watched<DevServer>,
+    mut triggers: mpsc::UnboundedReceiver<ObjectRef<DevServer>>,
+    context: Arc<Context>,
+    stop: CancellationToken,
+) {
+    let (known, filled) = (watched.reader(), watched.filled());
+    let (reader, objects) = watched.objects();
+    let looking = Arc::clone(&context);
+    // One that comes, changes or goes may change what its siblings are left with.
+    let changed = objects.filter_map(|object| future::ready(object.ok())).flat_map(move |object| {
+        let own = ObjectRef::from_obj(&object);
+        if *filled.borrow() && known.get(&own).is_none() {
+            devserver::forget(&looking, &object);
+        }
+        let siblings = devservers_of(&known, &devserver::home_of(&object));
+        let mut all: Vec<_> = siblings.iter().map(|one| ObjectRef::from_obj(one.as_ref())).collect();
+        // While the cache is being filled the object itself is not in it yet.
+        all.push(own);
+        futures::stream::iter(all)
+    });
+    let triggered = futures::stream::poll_fn(move |task| triggers.poll_recv(task));
+    let queue = futures::stream::select(changed, triggered)
+        .map(Ok::<_, watcher::Error>)
+        .take_until(stop.cancelled_owned());
+    let config = controller::Config::default().concurrency(context.config.controller.concurrency);
+    let policy = |devserver: Arc<DevServer>, error: &kube::Error, context: Arc<Context>| {
+        // Somebody else wrote in between, or it is gone: the next pass sees what.
+        if matches!(error, kube::Error::Api(status) if status.code == 409 || status.code == 404) {
+            return Action::requeue(Duration::from_millis(100));
+        }
+        context.metrics.failed("ApiServerFailed");
+        tracing::warn!(devserver = devserver.name_any(), %error, "the pass failed");
+        Action::requeue(context.backoff.failed(&devserver.uid().unwrap_or_default(), "api", "api"))
+    };
+    let reconcile = |object, context| Box::pin(devserver::reconcile(object, context));
+    controller::applier(reconcile, policy, context, reader, queue, config)
+        .for_each(|_| future::ready(()))
+        .await;
+}
+
 /// Turns one backend's changes into passes, until the backend is gone.
 pub async fn backend_changes(
     name: String,
@@ -197,8 +247,7 @@ pub async fn backend_changes(
     loop {
         match changes.recv().await {
             Ok(Change::Body(id)) => {
-                let key = context.bodies.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-                if let Some(key) = key {
+                if let Some(key) = context.workspace_of(id) {
                     context.triggers.workspace(key);
                 }
             }

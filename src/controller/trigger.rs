@@ -3,25 +3,53 @@
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
 
-use crate::api::Workspace;
+use crate::{api::Workspace, backend::BodyId};
 
 /// Names one Workspace for the queue.
 pub type WorkspaceKey = ObjectRef<Workspace>;
 
+/// What a pass is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trigger {
+    /// One Workspace.
+    Workspace(WorkspaceKey),
+    /// The DevServers of one Workspace, whether that exists or not.
+    DevServers(WorkspaceKey),
+    /// The Workspace of an agent, and its DevServers.
+    Agent(BodyId),
+    /// The DevServers of an agent's Workspace.
+    Processes(BodyId),
+}
+
 /// The sending end of the queue. Cheap to clone; what is sent after the controller has ended is
 /// dropped.
 #[derive(Clone)]
-pub struct Triggers(mpsc::UnboundedSender<WorkspaceKey>);
+pub struct Triggers(mpsc::UnboundedSender<Trigger>);
 
 impl Triggers {
-    /// A queue. Its length is bounded by the scheduler behind it, which keeps one entry an object.
-    pub fn channel() -> (Self, mpsc::UnboundedReceiver<WorkspaceKey>) {
+    /// A queue. Its length is bounded by the schedulers behind it, which keep one entry an object.
+    pub fn channel() -> (Self, mpsc::UnboundedReceiver<Trigger>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(sender), receiver)
     }
 
     /// Asks for a pass over one Workspace.
     pub fn workspace(&self, key: WorkspaceKey) {
-        let _ = self.0.send(key);
+        let _ = self.0.send(Trigger::Workspace(key));
+    }
+
+    /// Asks for a pass over each DevServer of a Workspace: the Workspace changed.
+    pub fn devservers(&self, key: WorkspaceKey) {
+        let _ = self.0.send(Trigger::DevServers(key));
+    }
+
+    /// Asks for a pass over a Workspace and over its DevServers: its agent came or went.
+    pub fn agent(&self, id: BodyId) {
+        let _ = self.0.send(Trigger::Agent(id));
+    }
+
+    /// Asks for a pass over the DevServers of a Workspace: its agent told of its processes.
+    pub fn processes(&self, id: BodyId) {
+        let _ = self.0.send(Trigger::Processes(id));
     }
 }

@@ -5,9 +5,11 @@
 //! a user's. What it knows of workspaces it has from watches; what it does in one it asks of the
 //! agent there, through [`access::Agents`].
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::Context;
+use async_trait::async_trait;
+use jiff::Timestamp;
 use kube::Client;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
@@ -15,57 +17,180 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{Config, GatewayConfig},
     controller::agents::Wanted,
+    internal::{
+        identity::Shown,
+        messages::Down,
+        peers::Everywhere,
+        root::{LeaderAddress, ThroughLeader},
+    },
     link::{accept::Acceptor, hub::Hub, keys::Keys, push},
+    listener,
+    metrics::Metrics,
 };
 
 pub mod access;
+pub mod aggregated;
+pub mod api;
+pub mod directory;
 pub mod objects;
+pub mod previews;
 pub mod public;
+pub mod tickets;
+
+use api::review::{ClusterReviews, Reviewer};
+use directory::Directory;
+use previews::gate::{TicketError, TicketHolder};
+use tickets::{Scope, Tickets};
 
 /// A running gateway, as the rest of the process holds it.
 #[derive(Clone)]
 pub struct Gateway {
     /// The links that it holds.
     pub hub: Arc<Hub>,
+    /// The agents, whichever replica holds their links.
+    pub agents: Arc<Everywhere>,
     /// What the leader wants of the agents.
     pub wanted: watch::Sender<Wanted>,
-    /// Where the public address is served.
-    pub address: SocketAddr,
 }
 
-/// Starts the gateway, which runs until `stop` is cancelled.
-pub async fn start(
+impl Gateway {
+    /// Takes in what the leader says.
+    pub fn take(&self, message: Down) {
+        match message {
+            Down::Processes { id, desired } => self.wanted.send_modify(|wanted| match desired {
+                Some(desired) => {
+                    wanted.processes.insert(id, Arc::new(desired));
+                }
+                None => {
+                    wanted.processes.remove(&id);
+                }
+            }),
+            Down::Password { host, hash } => self.wanted.send_modify(|wanted| match hash {
+                Some(hash) => {
+                    wanted.passwords.insert(host, hash);
+                }
+                None => {
+                    wanted.passwords.remove(&host);
+                }
+            }),
+            Down::Held { id, address } => self.agents.note(id, address),
+        }
+    }
+}
+
+/// What a gateway is made from.
+pub struct Parts<'a> {
+    /// Talks to the API server.
+    pub client: &'a Client,
+    /// The configuration, and its section about the gateway.
+    pub config: &'a Config,
+    /// That section.
+    pub settings: &'a GatewayConfig,
+    /// The keys of the installation.
+    pub keys: &'a Keys,
+    /// The links of this replica.
+    pub hub: Arc<Hub>,
+    /// How this replica shows itself to others.
+    pub shown: &'a Shown,
+    /// Where the leader is.
+    pub leader: LeaderAddress,
+    /// Counters.
+    pub metrics: &'a Metrics,
+}
+
+impl Parts<'_> {
+    /// Starts the gateway, which runs until `stop` is cancelled.
+    pub async fn start(self, stop: &CancellationToken) -> anyhow::Result<Gateway> {
+        let Self { client, config, settings, keys, hub, shown, leader, metrics } = self;
+        let tls = settings.tls.as_ref().map(public::tls).transpose()?;
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .with_context(|| format!("gateway.listen {}", settings.listen))?;
+        let address = listener.local_addr()?;
+        let agents = Arc::new(Everywhere::new(Arc::clone(&hub), shown.client.clone()));
+        let known = Arc::new(objects::Known::default());
+        watch_objects(client, config, &known, &hub, stop);
+        let wanted = watch::Sender::new(Wanted::default());
+        spawn(stop, push::run(Arc::clone(&hub), wanted.subscribe()));
+
+        let reviewer = Reviewer::new(Arc::new(ClusterReviews(client.clone())));
+        let root = Arc::new(ThroughLeader { leader, tls: shown.client.clone() });
+        let everywhere: Arc<dyn access::Agents> = agents.clone();
+        let api = Arc::new(api::Api::new(
+            everywhere,
+            Arc::clone(&known) as Arc<dyn api::objects::Objects>,
+            reviewer,
+            root,
+            api::Settings::default(),
+        ));
+        if let Some(aggregated) = &settings.aggregated {
+            let router = Arc::clone(&api).router();
+            aggregated::start(client, aggregated, shown.identity.clone(), router, stop).await?;
+        }
+        let preview_metrics = Arc::new(previews::metrics::PreviewMetrics::register(metrics.registry())?);
+        let trusted_proxies = &settings.trusted_proxies;
+        let tickets = Arc::new(Tickets::new(keys.sessions.clone()));
+        let previews = config.preview.domain.as_deref().map(|domain| {
+            let directory = Directory::new(Arc::clone(&known), wanted.subscribe(), domain);
+            let surroundings = previews::Surroundings {
+                directory: Arc::new(directory),
+                agents: agents.clone(),
+                tickets: Arc::new(PreviewTickets(Arc::clone(&tickets))),
+                traffic: Arc::clone(&hub) as Arc<dyn previews::preview::Traffic>,
+                metrics: Arc::clone(&preview_metrics),
+            };
+            let mut settings = previews::settings::PreviewSettings::new(domain, keys.sessions.clone());
+            settings.trusted_proxies.clone_from(trusted_proxies);
+            Arc::new(previews::Previews::new(surroundings, settings))
+        });
+        let acceptor = Acceptor { keys: keys.tokens.clone(), owners: known, hub: Arc::clone(&hub) };
+        let routes = public::routes(Arc::new(acceptor)).merge(api.public_router());
+        let tls = tls.map(|config| watch::Sender::new(config).subscribe());
+        let service = public::service(previews, routes);
+        tokio::spawn(listener::serve(listener, tls, service, stop.clone()));
+        tracing::info!(%address, "the gateway is served");
+        Ok(Gateway { hub, agents, wanted })
+    }
+}
+
+/// Tickets, as private previews take them.
+struct PreviewTickets(Arc<Tickets>);
+
+#[async_trait]
+impl previews::gate::Tickets for PreviewTickets {
+    async fn redeem(&self, ticket: &str, host: &str) -> Result<TicketHolder, TicketError> {
+        let grant = self.0.redeem(ticket, Timestamp::now()).map_err(|_| TicketError::Invalid)?;
+        match grant.scope {
+            Scope::Preview { host: of } if of == host => Ok(TicketHolder { user: grant.user }),
+            Scope::Preview { .. } | Scope::Terminal { .. } => Err(TicketError::Invalid),
+        }
+    }
+}
+
+/// Keeps what the gateway knows of objects up to date, and ends links whose workspaces went.
+fn watch_objects(
     client: &Client,
     config: &Config,
-    settings: &GatewayConfig,
-    keys: &Keys,
-    identity: &str,
+    known: &Arc<objects::Known>,
+    hub: &Arc<Hub>,
     stop: &CancellationToken,
-) -> anyhow::Result<Gateway> {
-    let tls = settings.tls.as_ref().map(public::tls).transpose()?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .with_context(|| format!("gateway.listen {}", settings.listen))?;
-    let address = listener.local_addr()?;
-    let hub = Hub::new(identity);
-    let workspaces = Arc::new(objects::Workspaces::default());
+) {
     for namespace in watched(config) {
-        let (client, workspaces, hub) = (client.clone(), Arc::clone(&workspaces), Arc::clone(&hub));
+        let (workspaces, devservers, hub) = (Arc::clone(known), Arc::clone(known), Arc::clone(hub));
+        let (client, again, other) = (client.clone(), client.clone(), namespace.clone());
         spawn(stop, async move {
-            let changed = |view: &objects::WorkspaceView, there: bool| {
-                if let Some(id) = view.id.filter(|_| !there) {
+            let changed = |key, view, change| {
+                if let Some(id) = workspaces.workspace_changed(key, view, change) {
                     hub.close(id);
                 }
             };
-            workspaces.watch(client, namespace.as_deref(), changed).await;
+            objects::follow(client, namespace.as_deref(), changed).await;
+        });
+        spawn(stop, async move {
+            let changed = |key, view, change| devservers.devserver_changed(key, view, change);
+            objects::follow(again, other.as_deref(), changed).await;
         });
     }
-    let wanted = watch::Sender::new(Wanted::default());
-    spawn(stop, push::run(Arc::clone(&hub), wanted.subscribe()));
-    let acceptor = Acceptor { keys: keys.tokens.clone(), owners: workspaces, hub: Arc::clone(&hub) };
-    tokio::spawn(public::serve(listener, tls, public::routes(Arc::new(acceptor)), stop.clone()));
-    tracing::info!(%address, "the gateway is served");
-    Ok(Gateway { hub, wanted, address })
 }
 
 /// The namespaces to watch, one by one; `None` stands for all.

@@ -1,18 +1,22 @@
-//! The Workspaces as a gateway knows them: few words of each, from a watch of its own.
+//! The Workspaces and DevServers as a gateway knows them: few words of each, from watches of its
+//! own.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
+    fmt::Debug,
     sync::{Arc, PoisonError, RwLock},
 };
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     runtime::{WatchStreamExt, watcher},
 };
+use serde::de::DeserializeOwned;
 
+use super::api::objects::{DevServerView, Objects};
 use crate::{
-    api::Workspace,
+    api::{DevServer, Workspace, condition},
     backend::BodyId,
     link::{
         accept::{Owners, Standing},
@@ -22,6 +26,20 @@ use crate::{
 
 /// Bodies of deleted workspaces that are remembered, to tell their agents not to come back.
 const TOMBSTONES: usize = 100_000;
+
+/// One object, in few words.
+pub trait View: Clone + Send + Sync + 'static {
+    /// The object that it is of.
+    type Object: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + 'static;
+
+    /// The words.
+    fn of(object: &Self::Object) -> Self;
+}
 
 /// What a gateway knows of one Workspace.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,12 +64,13 @@ pub struct WorkspaceView {
     pub user: String,
 }
 
-impl WorkspaceView {
+impl View for WorkspaceView {
+    type Object = Workspace;
+
     fn of(workspace: &Workspace) -> Self {
         let status = workspace.status.as_ref();
-        let ready = status.and_then(|status| {
-            status.conditions.iter().find(|one| one.type_ == crate::api::condition::READY)
-        });
+        let ready =
+            status.and_then(|status| status.conditions.iter().find(|one| one.type_ == condition::READY));
         Self {
             namespace: workspace.namespace().unwrap_or_default(),
             name: workspace.name_any(),
@@ -71,44 +90,123 @@ impl WorkspaceView {
     }
 }
 
-/// The Workspaces as a gateway knows them.
+impl View for DevServer {
+    type Object = Self;
+
+    fn of(devserver: &Self) -> Self {
+        let mut kept = devserver.clone();
+        kept.metadata.managed_fields = None;
+        kept.metadata.annotations = None;
+        // A gateway has no use for these, and they are the larger part.
+        kept.spec.command = String::new();
+        kept.spec.env = Vec::new();
+        kept
+    }
+}
+
+/// Namespace and name.
+type Key = (String, String);
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// It came, or is another one now.
+    Present,
+    /// It went.
+    Gone,
+}
+
+/// Follows the objects of a kind for ever, and tells of each that came, changed or went; also of
+/// those that went while nobody watched.
+pub async fn follow<V: View>(client: Client, namespace: Option<&str>, mut tell: impl FnMut(Key, V, Change)) {
+    let api: Api<V::Object> = match namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    let events = watcher(api, watcher::Config::default().page_size(500)).default_backoff();
+    follow_events(events, &mut tell).await;
+}
+
+async fn follow_events<V: View>(
+    events: impl Stream<Item = watcher::Result<watcher::Event<V::Object>>>,
+    tell: &mut impl FnMut(Key, V, Change),
+) {
+    let mut events = std::pin::pin!(events);
+    let (mut known, mut listed) = (HashMap::new(), HashSet::new());
+    let key = |object: &V::Object| (object.namespace().unwrap_or_default(), object.name_any());
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Init) => listed.clear(),
+            Ok(watcher::Event::InitApply(object)) => {
+                listed.insert(key(&object));
+                known.insert(key(&object), V::of(&object));
+                tell(key(&object), V::of(&object), Change::Present);
+            }
+            Ok(watcher::Event::InitDone) => {
+                let missing: Vec<Key> = known.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+                for key in missing {
+                    if let Some(view) = known.remove(&key) {
+                        tell(key, view, Change::Gone);
+                    }
+                }
+                listed.clear();
+            }
+            Ok(watcher::Event::Apply(object)) => {
+                known.insert(key(&object), V::of(&object));
+                tell(key(&object), V::of(&object), Change::Present);
+            }
+            Ok(watcher::Event::Delete(object)) => {
+                known.remove(&key(&object));
+                tell(key(&object), V::of(&object), Change::Gone);
+            }
+            Err(error) => tracing::warn!(%error, "a watch failed"),
+        }
+    }
+}
+
+/// The objects as a gateway knows them.
 #[derive(Default)]
-pub struct Workspaces {
-    known: RwLock<Known>,
+pub struct Known {
+    workspaces: RwLock<Workspaces>,
+    devservers: RwLock<DevServers>,
 }
 
 #[derive(Default)]
-struct Known {
-    by_name: HashMap<(String, String), Arc<WorkspaceView>>,
+struct Workspaces {
+    by_name: HashMap<Key, Arc<WorkspaceView>>,
     by_id: HashMap<BodyId, Arc<WorkspaceView>>,
-    gone: HashMap<BodyId, ()>,
+    gone: HashSet<BodyId>,
     gone_in_order: VecDeque<BodyId>,
 }
 
-impl Known {
-    fn put(&mut self, view: WorkspaceView) {
-        let key = (view.namespace.clone(), view.name.clone());
-        let view = Arc::new(view);
-        let before = self.by_name.insert(key, Arc::clone(&view));
-        if let Some(before) = before
-            && before.uid != view.uid
+#[derive(Default)]
+struct DevServers {
+    by_name: HashMap<Key, Arc<DevServer>>,
+    by_host: HashMap<String, Arc<DevServer>>,
+}
+
+impl Workspaces {
+    fn put(&mut self, key: Key, known: WorkspaceView) {
+        let known = Arc::new(known);
+        if let Some(before) = self.by_name.insert(key, Arc::clone(&known))
+            && before.uid != known.uid
         {
             self.bury(&before);
         }
-        if let Some(id) = view.id {
-            self.by_id.insert(id, view);
+        if let Some(id) = known.id {
+            self.by_id.insert(id, known);
         }
     }
 
-    fn remove(&mut self, view: &WorkspaceView) {
-        self.by_name.remove(&(view.namespace.clone(), view.name.clone()));
-        self.bury(view);
+    fn remove(&mut self, key: &Key, known: &WorkspaceView) {
+        self.by_name.remove(key);
+        self.bury(known);
     }
 
-    fn bury(&mut self, view: &WorkspaceView) {
-        let Some(id) = view.id else { return };
+    fn bury(&mut self, known: &WorkspaceView) {
+        let Some(id) = known.id else { return };
         self.by_id.remove(&id);
-        if self.gone.insert(id, ()).is_none() {
+        if self.gone.insert(id) {
             self.gone_in_order.push_back(id);
         }
         if self.gone_in_order.len() > TOMBSTONES
@@ -119,96 +217,97 @@ impl Known {
     }
 }
 
-impl Workspaces {
-    /// By namespace and name.
-    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<WorkspaceView>> {
-        let key = (namespace.to_owned(), name.to_owned());
-        self.known.read().unwrap_or_else(PoisonError::into_inner).by_name.get(&key).cloned()
-    }
+fn host(devserver: &DevServer) -> Option<String> {
+    devserver.status.as_ref()?.preview.as_ref()?.host.clone()
+}
 
-    /// By body.
-    pub fn of_body(&self, id: BodyId) -> Option<Arc<WorkspaceView>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).cloned()
-    }
-
-    /// Takes over what the API server shows, for ever. `changed` is told of every Workspace that
-    /// came, changed or went.
-    pub async fn watch(
-        &self,
-        client: Client,
-        namespace: Option<&str>,
-        changed: impl Fn(&WorkspaceView, bool),
-    ) {
-        let api: Api<Workspace> = match namespace {
-            Some(namespace) => Api::namespaced(client, namespace),
-            None => Api::all(client),
-        };
-        let stream = watcher(api, watcher::Config::default().page_size(500)).default_backoff();
-        let mut stream = std::pin::pin!(stream);
-        let mut listed = Vec::new();
-        while let Some(event) = stream.next().await {
-            match event {
-                Ok(watcher::Event::Apply(workspace)) => self.apply(&workspace, &changed),
-                Ok(watcher::Event::Delete(workspace)) => {
-                    self.delete(&WorkspaceView::of(&workspace), &changed)
-                }
-                Ok(watcher::Event::Init) => listed.clear(),
-                Ok(watcher::Event::InitApply(workspace)) => {
-                    listed.push((workspace.namespace().unwrap_or_default(), workspace.name_any()));
-                    self.apply(&workspace, &changed);
-                }
-                Ok(watcher::Event::InitDone) => {
-                    self.keep_only(namespace, &std::mem::take(&mut listed), &changed)
-                }
-                Err(error) => tracing::warn!(%error, "watching Workspaces failed"),
-            }
+impl DevServers {
+    fn put(&mut self, key: Key, devserver: DevServer) {
+        let devserver = Arc::new(devserver);
+        if let Some(host) = host(&devserver) {
+            self.by_host.insert(host, Arc::clone(&devserver));
         }
+        self.by_name.insert(key, devserver);
     }
 
-    fn apply(&self, workspace: &Workspace, changed: &impl Fn(&WorkspaceView, bool)) {
-        let view = WorkspaceView::of(workspace);
-        self.known.write().unwrap_or_else(PoisonError::into_inner).put(view.clone());
-        changed(&view, !view.deleting);
-    }
-
-    fn delete(&self, view: &WorkspaceView, changed: &impl Fn(&WorkspaceView, bool)) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(view);
-        changed(view, false);
-    }
-
-    /// What a new list no longer holds went while nobody watched.
-    fn keep_only(
-        &self,
-        namespace: Option<&str>,
-        listed: &[(String, String)],
-        changed: &impl Fn(&WorkspaceView, bool),
-    ) {
-        let listed: std::collections::HashSet<_> = listed.iter().collect();
-        let missing: Vec<_> = {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            known
-                .by_name
-                .iter()
-                .filter(|(key, _)| namespace.is_none_or(|namespace| key.0 == namespace))
-                .filter(|(key, _)| !listed.contains(key))
-                .map(|(_, view)| Arc::clone(view))
-                .collect()
-        };
-        for view in missing {
-            self.delete(&view, changed);
+    fn remove(&mut self, key: &Key) {
+        if let Some(host) = self.by_name.remove(key).as_deref().and_then(host) {
+            self.by_host.remove(&host);
         }
     }
 }
 
-impl Owners for Workspaces {
+impl Known {
+    /// Takes in what happened to a Workspace. Returns the body whose agent may no longer have a
+    /// link.
+    pub fn workspace_changed(&self, key: Key, known: WorkspaceView, change: Change) -> Option<BodyId> {
+        let mut workspaces = self.workspaces.write().unwrap_or_else(PoisonError::into_inner);
+        let id = known.id;
+        match change {
+            Change::Present => {
+                let deleting = known.deleting;
+                let replaced = workspaces.by_name.get(&key).and_then(|before| before.id);
+                workspaces.put(key, known);
+                replaced.filter(|before| Some(*before) != id).or(id.filter(|_| deleting))
+            }
+            Change::Gone => {
+                workspaces.remove(&key, &known);
+                id
+            }
+        }
+    }
+
+    /// Takes in what happened to a DevServer.
+    pub fn devserver_changed(&self, key: Key, devserver: DevServer, change: Change) {
+        let mut devservers = self.devservers.write().unwrap_or_else(PoisonError::into_inner);
+        match change {
+            Change::Present => devservers.put(key, devserver),
+            Change::Gone => devservers.remove(&key),
+        }
+    }
+
+    /// A Workspace by namespace and name.
+    pub fn workspace_named(&self, namespace: &str, name: &str) -> Option<Arc<WorkspaceView>> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.workspaces.read().unwrap_or_else(PoisonError::into_inner).by_name.get(&key).cloned()
+    }
+
+    /// A DevServer by the host name of its preview.
+    pub fn devserver_of_host(&self, host: &str) -> Option<Arc<DevServer>> {
+        self.devservers.read().unwrap_or_else(PoisonError::into_inner).by_host.get(host).cloned()
+    }
+}
+
+impl Owners for Known {
     fn standing(&self, id: BodyId) -> Standing {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        match known.by_id.get(&id) {
-            Some(view) if view.deleting => Standing::Gone,
-            Some(view) => Standing::Present(view.epoch),
-            None if known.gone.contains_key(&id) => Standing::Gone,
+        let workspaces = self.workspaces.read().unwrap_or_else(PoisonError::into_inner);
+        match workspaces.by_id.get(&id) {
+            Some(known) if known.deleting => Standing::Gone,
+            Some(known) => Standing::Present(known.epoch),
+            None if workspaces.gone.contains(&id) => Standing::Gone,
             None => Standing::Unknown,
         }
+    }
+}
+
+impl Objects for Known {
+    fn workspace(&self, namespace: &str, name: &str) -> Option<Arc<WorkspaceView>> {
+        self.workspace_named(namespace, name)
+    }
+
+    fn devserver(&self, namespace: &str, name: &str) -> Option<Arc<DevServerView>> {
+        let key = (namespace.to_owned(), name.to_owned());
+        let devservers = self.devservers.read().unwrap_or_else(PoisonError::into_inner);
+        let devserver = devservers.by_name.get(&key)?;
+        Some(Arc::new(DevServerView {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: devserver.uid().unwrap_or_default(),
+            workspace: devserver.spec.workspace_ref.name.clone(),
+            process: name.parse().ok()?,
+            port: devserver.spec.port,
+            deleting: devserver.metadata.deletion_timestamp.is_some(),
+        }))
     }
 }
 
@@ -216,13 +315,20 @@ impl Owners for Workspaces {
 mod tests {
     use super::*;
 
-    fn view(uid: &str, id: &str, incarnation: u32) -> WorkspaceView {
+    const FIRST: &str = "0011223344556677";
+    const SECOND: &str = "8899aabbccddeeff";
+
+    fn key() -> Key {
+        ("ns".to_owned(), "one".to_owned())
+    }
+
+    fn known(uid: &str, id: &str, epoch: u32) -> WorkspaceView {
         WorkspaceView {
             namespace: "ns".into(),
             name: "one".into(),
             uid: uid.into(),
-            id: Some(id.parse().unwrap()),
-            epoch: Epoch(incarnation),
+            id: id.parse().ok(),
+            epoch: Epoch(epoch),
             phase: None,
             not_ready: None,
             deleting: false,
@@ -230,40 +336,49 @@ mod tests {
         }
     }
 
-    const FIRST: &str = "0011223344556677";
-    const SECOND: &str = "8899aabbccddeeff";
+    fn standing(objects: &Known, id: &str) -> Standing {
+        objects.standing(id.parse().unwrap())
+    }
 
     #[test]
     fn a_body_is_present_until_its_workspace_goes() {
-        let workspaces = Workspaces::default();
-        let standing = || workspaces.standing(FIRST.parse().unwrap());
-        assert_eq!(standing(), Standing::Unknown);
-        workspaces.known.write().unwrap().put(view("a", FIRST, 1));
-        assert_eq!(standing(), Standing::Present(Epoch(1)));
-        workspaces.known.write().unwrap().put(view("a", FIRST, 2));
-        assert_eq!(standing(), Standing::Present(Epoch(2)));
-        workspaces.known.write().unwrap().put(WorkspaceView { deleting: true, ..view("a", FIRST, 2) });
-        assert_eq!(standing(), Standing::Gone);
-        workspaces.known.write().unwrap().remove(&view("a", FIRST, 2));
-        assert_eq!(standing(), Standing::Gone);
+        let objects = Known::default();
+        assert_eq!(standing(&objects, FIRST), Standing::Unknown);
+        assert_eq!(objects.workspace_changed(key(), known("a", FIRST, 1), Change::Present), None);
+        assert_eq!(standing(&objects, FIRST), Standing::Present(Epoch(1)));
+        objects.workspace_changed(key(), known("a", FIRST, 2), Change::Present);
+        assert_eq!(standing(&objects, FIRST), Standing::Present(Epoch(2)));
+        let mut deleting = known("a", FIRST, 2);
+        deleting.deleting = true;
+        assert_eq!(objects.workspace_changed(key(), deleting, Change::Present), FIRST.parse().ok());
+        assert_eq!(standing(&objects, FIRST), Standing::Gone);
+        objects.workspace_changed(key(), known("a", FIRST, 2), Change::Gone);
+        assert_eq!(standing(&objects, FIRST), Standing::Gone);
     }
 
     #[test]
     fn a_namesake_has_a_body_of_its_own() {
-        let workspaces = Workspaces::default();
-        workspaces.known.write().unwrap().put(view("a", FIRST, 1));
-        workspaces.known.write().unwrap().put(view("b", SECOND, 1));
-        assert_eq!(workspaces.standing(FIRST.parse().unwrap()), Standing::Gone);
-        assert_eq!(workspaces.standing(SECOND.parse().unwrap()), Standing::Present(Epoch(1)));
+        let objects = Known::default();
+        objects.workspace_changed(key(), known("a", FIRST, 1), Change::Present);
+        let closed = objects.workspace_changed(key(), known("b", SECOND, 1), Change::Present);
+        assert_eq!(closed, FIRST.parse().ok());
+        assert_eq!(standing(&objects, FIRST), Standing::Gone);
+        assert_eq!(standing(&objects, SECOND), Standing::Present(Epoch(1)));
     }
 
-    #[test]
-    fn what_a_new_list_lacks_is_gone() {
-        let workspaces = Workspaces::default();
-        workspaces.known.write().unwrap().put(view("a", FIRST, 1));
-        workspaces.keep_only(Some("other"), &[], &|_, _| {});
-        assert_eq!(workspaces.standing(FIRST.parse().unwrap()), Standing::Present(Epoch(1)));
-        workspaces.keep_only(None, &[], &|_, _| {});
-        assert_eq!(workspaces.standing(FIRST.parse().unwrap()), Standing::Gone);
+    #[tokio::test]
+    async fn what_a_new_list_lacks_is_gone() {
+        let workspace = Workspace::new("one", crate::api::WorkspaceSpec::default());
+        let events = vec![
+            Ok(watcher::Event::Init),
+            Ok(watcher::Event::InitApply(workspace)),
+            Ok(watcher::Event::InitDone),
+            Ok(watcher::Event::Init),
+            Ok(watcher::Event::InitDone),
+        ];
+        let mut told = Vec::new();
+        let mut tell = |key: Key, _: WorkspaceView, change| told.push((key.1, change));
+        follow_events(futures::stream::iter(events), &mut tell).await;
+        assert_eq!(told, [("one".to_owned(), Change::Present), ("one".to_owned(), Change::Gone)]);
     }
 }

@@ -1,7 +1,7 @@
 //! The public address: agents, previews, the terminal page and the API for programs, told apart
 //! by host and path.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 
 use anyhow::Context;
 use axum::{
@@ -13,20 +13,12 @@ use axum::{
 };
 use berth_link::wire::CONNECT_PATH;
 use http::Request;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{config::gateway::TlsFiles, link::accept::Acceptor};
+use tower::{Service, ServiceExt};
 
-/// Longest time for the headers of a request.
-const HEADER_TIME: std::time::Duration = std::time::Duration::from_secs(15);
+use super::previews::Previews;
+use crate::{config::gateway::TlsFiles, link::accept::Acceptor, listener::Peer};
 
 /// The routes that every host name has.
 pub fn routes(acceptor: Arc<Acceptor>) -> Router {
@@ -40,8 +32,35 @@ async fn connect(State(acceptor): State<Arc<Acceptor>>, request: Request<Body>) 
     acceptor.accept(request)
 }
 
+/// The service of the public address: previews by their host names, and everything else.
+pub fn service(
+    previews: Option<Arc<Previews>>,
+    routes: Router,
+) -> impl Service<
+    Request<Body>,
+    Response = Response,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response, Infallible>> + Send,
+> + Clone
++ Send
++ Sync
++ 'static {
+    tower::service_fn(move |request: Request<Body>| {
+        let (previews, routes) = (previews.clone(), routes.clone());
+        async move {
+            let peer = request.extensions().get::<Peer>().map(|peer| (peer.address, peer.secure));
+            match (previews.filter(|previews| previews.is_for_preview(&request)), peer) {
+                (Some(previews), Some((address, secure))) => {
+                    Ok(previews.serve(request, address, secure).await)
+                }
+                _ => routes.oneshot(request).await,
+            }
+        }
+    })
+}
+
 /// Reads certificate and key of the public address.
-pub fn tls(files: &TlsFiles) -> anyhow::Result<TlsAcceptor> {
+pub fn tls(files: &TlsFiles) -> anyhow::Result<Arc<rustls::ServerConfig>> {
     let certificates = CertificateDer::pem_file_iter(&files.cert_file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| format!("gateway.tls.certFile {}", files.cert_file.display()))?;
@@ -53,63 +72,5 @@ pub fn tls(files: &TlsFiles) -> anyhow::Result<TlsAcceptor> {
         .with_no_client_auth()
         .with_single_cert(certificates, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }
-
-/// Serves connections until it is told to stop.
-pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
-    let connections = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let _ = stream.set_nodelay(true);
-                let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
-                connections.spawn(async move {
-                    let served = async {
-                        match tls {
-                            Some(tls) => {
-                                let stream = tokio::time::timeout(HEADER_TIME, tls.accept(stream)).await??;
-                                serve_one(stream, peer, router).await
-                            }
-                            None => serve_one(stream, peer, router).await,
-                        }
-                    };
-                    tokio::select! {
-                        ended = served => if let Err(error) = ended {
-                            tracing::debug!(%peer, "connection ended: {error:#}");
-                        },
-                        () = stop.cancelled() => {}
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        }
-    }
-    connections.close();
-    connections.wait().await;
-}
-
-async fn serve_one<S>(stream: S, peer: SocketAddr, router: Router) -> anyhow::Result<()>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
-{
-    let router = router.layer(axum::Extension(Peer(peer)));
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
-    builder
-        .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router))
-        .await
-        .map_err(|error| anyhow::anyhow!("{error}"))
-}
-
-/// The other end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);

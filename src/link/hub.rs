@@ -1,7 +1,7 @@
 //! The links that this replica holds.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, VecDeque},
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -15,10 +15,10 @@ use async_trait::async_trait;
 use axum::body::Body;
 use berth_link::{
     transport,
-    wire::{AgentInfo, Event},
+    wire::{AgentInfo, Event, system::Activity},
 };
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::{
@@ -27,9 +27,13 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    sync::{OwnedSemaphorePermit, Semaphore, broadcast},
+    sync::{
+        OwnedSemaphorePermit, Semaphore,
+        broadcast::{self, error::RecvError},
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +41,10 @@ use super::token::Epoch;
 use crate::{
     backend::BodyId,
     controller::agents::Link,
-    gateway::access::{AgentError, Agents, Tunnel},
+    gateway::{
+        access::{AgentError, Agents, Tunnel},
+        previews::preview::Traffic,
+    },
 };
 
 /// Time that an agent has for the first answers.
@@ -52,7 +59,8 @@ const OPENING: Duration = Duration::from_secs(10);
 const REPORTS: usize = 4096;
 
 /// What a gateway has to tell the leader.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Report {
     /// An agent has a link here.
     Linked(BodyId, Box<Link>),
@@ -94,7 +102,40 @@ impl Hub {
         })
     }
 
-    /// All that a new leader has to know, and what happens from now on.
+    /// All that a leader has to know, and then what happens, without end. One who reads too
+    /// slowly is told the present state again, and what is gone.
+    pub fn reports(self: &Arc<Self>) -> impl Stream<Item = Report> + Send + use<> {
+        let (known, receiver) = self.subscribe();
+        let state = (Arc::clone(self), VecDeque::from(known), receiver, HashSet::new());
+        futures::stream::unfold(state, |(hub, mut pending, mut receiver, mut told)| async move {
+            loop {
+                let report = match pending.pop_front() {
+                    Some(report) => report,
+                    None => match receiver.recv().await {
+                        Ok(report) => report,
+                        Err(RecvError::Lagged(_)) => {
+                            let (known, anew) = hub.subscribe();
+                            receiver = anew;
+                            pending.extend(
+                                told.iter().filter(|id| !hub.holds(**id)).map(|id| Report::Lost(*id)),
+                            );
+                            pending.extend(known);
+                            continue;
+                        }
+                        Err(RecvError::Closed) => return None,
+                    },
+                };
+                match &report {
+                    Report::Linked(id, _) => told.insert(*id),
+                    Report::Lost(id) => told.remove(id),
+                    Report::Told(..) => false,
+                };
+                return Some((report, (hub, pending, receiver, told)));
+            }
+        })
+    }
+
+    /// The present state, and what happens from now on.
     pub fn subscribe(&self) -> (Vec<Report>, broadcast::Receiver<Report>) {
         let links = self.lock();
         let receiver = self.reports.subscribe();
@@ -336,6 +377,13 @@ fn strip_connection_headers(headers: &mut HeaderMap) {
     use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE};
     for name in [CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE] {
         headers.remove(name);
+    }
+}
+
+impl Traffic for Hub {
+    fn touched(&self, id: BodyId) {
+        let activity = Activity { traffic_at: Some(Timestamp::now()), ..Activity::default() };
+        let _ = self.reports.send(Report::Told(id, Event::Activity(activity)));
     }
 }
 

@@ -47,6 +47,8 @@ fn lead(namespace: &Namespace, world: &Arc<MemoryWorld>, seed: u64) -> AbortOnDr
     let resources = Resources {
         delivery: None,
         gateway: None,
+        leadership: tokio::sync::watch::Sender::new(None),
+        address: None,
         client: namespace.client.clone(),
         config: Arc::new(config),
         backends: Backends::from([("memory".to_owned(), backend as _)]),

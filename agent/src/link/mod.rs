@@ -2,11 +2,15 @@
 //!
 //! It may be killed or updated at any time: whatever must not notice that is the supervisor's.
 
-use std::{fs, time::Duration};
+use std::{convert::Infallible, fs, time::Duration};
 
+use axum::body::Body;
 use berth_link::{transport, wire};
+use http::{Method, Request};
+use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tower::ServiceExt;
 
 mod backoff;
 mod dial;
@@ -18,6 +22,7 @@ pub use dial::Refusal;
 
 use crate::{
     config::{self, LINK_STATUS, Settings, TOKEN},
+    services::tunnel,
     users::User,
 };
 
@@ -138,7 +143,16 @@ async fn serve<S>(stream: S, router: axum::Router) -> String
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
-    let service = hyper_util::service::TowerToHyperService::new(router);
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let (router, request) = (router.clone(), request.map(Body::new));
+        async move {
+            // A router has no use for a request without a path.
+            if request.method() == Method::CONNECT {
+                return Ok::<_, Infallible>(tunnel::open(request).await);
+            }
+            router.oneshot(request).await
+        }
+    });
     match transport::server().serve_connection(hyper_util::rt::TokioIo::new(stream), service).await {
         Ok(()) => "the gateway ended the connection".to_owned(),
         Err(error) => format!("the connection broke: {error}"),

@@ -1,5 +1,8 @@
 //! What the link process does itself: commands, files, git, connections to ports, and looking at
 //! the container.
+
+pub mod tunnel;
+
 use std::path::PathBuf;
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]

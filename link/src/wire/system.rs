@@ -75,6 +75,18 @@ pub struct Activity {
 }
 
 impl Activity {
+    /// The newer of each.
+    #[must_use]
+    pub fn merged(&self, other: &Self) -> Self {
+        Self {
+            terminal_at: self.terminal_at.max(other.terminal_at),
+            traffic_at: self.traffic_at.max(other.traffic_at),
+            git_at: self.git_at.max(other.git_at),
+            files_at: self.files_at.max(other.files_at),
+            cpu_at: self.cpu_at.max(other.cpu_at),
+        }
+    }
+
     /// The newest of all.
     pub fn last(&self) -> Option<Timestamp> {
         [self.terminal_at, self.traffic_at, self.git_at, self.files_at, self.cpu_at]

@@ -109,12 +109,10 @@ pub fn sight(
     now: Instant,
 ) -> Sight {
     let Some(delivery) = delivery else { return Sight::NotUsed };
-    // A link from before the container was started is not yet known to be lost.
-    let fresh = |since: Instant| agent.awaited_since.is_none_or(|awaited| since >= awaited);
-    if agent.link.is_some() && agent.linked_at.is_some_and(fresh) {
+    if agent.is_linked() {
         return Sight::Linked;
     }
-    let since = [agent.lost_at, agent.awaited_since].into_iter().flatten().max().unwrap_or(agents.began);
+    let since = agent.unlinked_since().unwrap_or(agents.began);
     let limit = if settled { delivery.grace } else { delivery.connect_timeout };
     if now.duration_since(since) < limit { Sight::Awaited } else { Sight::Overdue }
 }

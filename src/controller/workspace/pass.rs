@@ -197,8 +197,7 @@ impl<'a> Pass<'a> {
 
     pub(super) fn remember_body(&self) {
         if let Some(body) = &self.record.body {
-            let mut bodies = self.context.bodies.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            bodies.insert(body.id, self.subject.key.clone());
+            self.context.note_body(body.id, self.subject.key.clone());
         }
     }
 

@@ -176,7 +176,13 @@ impl References {
         Ok(())
     }
 
-    async fn secret_key(&mut self, namespace: &str, name: &str, key: &str) -> Result<SecretString, Problem> {
+    /// One key of a Secret.
+    pub async fn secret_key(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        key: &str,
+    ) -> Result<SecretString, Problem> {
         let secret =
             self.secret(namespace, name).await?.ok_or_else(|| missing("Secret", namespace, name, None))?;
         let value = secret
@@ -258,10 +264,14 @@ fn utf8(value: ByteString, namespace: &str, name: &str, key: &str) -> Result<Str
     })
 }
 
+/// Reason of a reference that could not be read, which says nothing about whether it exists.
+pub const API_SERVER_FAILED: &str = "ApiServerFailed";
+
 const MISSING: [&str; 4] =
     ["SecretNotFound", "SecretKeyNotFound", "ConfigMapNotFound", "ConfigMapKeyNotFound"];
 
-fn is_missing(problem: &Problem) -> bool {
+/// Whether what a spec refers to does not exist.
+pub fn is_missing(problem: &Problem) -> bool {
     MISSING.contains(&problem.reason)
 }
 
@@ -290,7 +300,7 @@ fn unreadable(kind: &str, namespace: &str, name: &str, error: &kube::Error) -> P
     }
     Problem::transient(
         condition::SECRETS_READY,
-        "ApiServerFailed",
+        API_SERVER_FAILED,
         format!("reading {kind} {namespace}/{name} failed: {error}"),
     )
 }

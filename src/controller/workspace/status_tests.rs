@@ -61,7 +61,7 @@ fn word(status: &WorkspaceStatus, type_: &str) -> Option<String> {
 fn a_ready_workspace() {
     let status = said(&Default::default(), &record(None), &Progress::Settled(Settled::Ready), at(0));
     assert_eq!((status.phase.as_deref(), status.step.as_deref()), (Some("Running"), Some("Ready")));
-    assert_eq!((status.step_index, status.total_steps), (Some(6), Some(6)));
+    assert_eq!((status.step_index, status.total_steps), (Some(8), Some(8)));
     assert_eq!(word(&status, condition::READY).unwrap(), "True Running");
     assert_eq!(word(&status, condition::AVAILABLE).unwrap(), "True Usable");
     assert_eq!((word(&status, condition::RECONCILING), word(&status, condition::STALLED)), (None, None));

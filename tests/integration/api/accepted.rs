@@ -46,11 +46,52 @@ fn templates() -> Vec<Value> {
     ]
 }
 
+fn devservers() -> Vec<Value> {
+    let with = |rest: Value| {
+        let mut spec = json!({"workspaceRef": {"name": "w"}, "command": "npm run dev"});
+        for (field, value) in rest.as_object().unwrap() {
+            spec[field] = value.clone();
+        }
+        spec
+    };
+    vec![
+        with(json!({})),
+        with(
+            json!({"command": "cd web\nexec npm run dev -- --host \"$HOST\"", "workdir": "/workspace/a..b"}),
+        ),
+        with(json!({"port": 65535, "operatingMode": "Stopped", "restartNonce": ""})),
+        with(json!({"restart": {"policy": "Never"}, "logs": {"maxBytes": 4096}})),
+        with(
+            json!({"restart": {"initialDelay": "100ms", "maxDelay": "100ms", "resetAfter": "1h30m", "maxRestarts": 0}}),
+        ),
+        with(json!({"port": 1, "health": {"path": "/up?x=1", "startupGrace": "0s", "failureThreshold": 0}})),
+        with(json!({"errors": {"json": false, "text": false, "fatalPatterns": []}})),
+        with(json!({"port": 1, "preview": {"enabled": true, "access": "Private", "lifetime": "8760h"}})),
+        with(
+            json!({"port": 1, "preview": {"access": "Password", "passwordSecretRef": {"name": "s", "key": "k"}}}),
+        ),
+        with(json!({"preview": {"enabled": false, "stopProcessOnExpiry": false, "hostHeader": "Preserve"}})),
+        with(json!({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]})),
+    ]
+}
+
+#[tokio::test]
+async fn the_examples_are_taken() {
+    let (plane, namespace) = table().await;
+    for file in ["template.yaml", "workspace-ssh.yaml", "workspace-https-token.yaml", "devserver.yaml"] {
+        let path = crate::support::checkout().join("examples").join(file);
+        let path = path.to_str().unwrap();
+        plane.kubectl(&["create", "--dry-run=server", "--namespace", &namespace.name, "--filename", path]);
+    }
+    namespace.delete().await;
+}
+
 #[tokio::test]
 async fn good_manifests_are_taken() {
     let (plane, namespace) = table().await;
     let rows = workspaces().into_iter().map(|spec| ("Workspace", spec));
-    for (kind, spec) in rows.chain(templates().into_iter().map(|spec| ("Template", spec))) {
+    let rows = rows.chain(templates().into_iter().map(|spec| ("Template", spec)));
+    for (kind, spec) in rows.chain(devservers().into_iter().map(|spec| ("DevServer", spec))) {
         let output = apply(plane, &namespace, &manifest(kind, spec.clone()));
         assert!(output.status.success(), "{kind} {spec}: {}", String::from_utf8_lossy(&output.stderr));
     }

@@ -175,12 +175,103 @@ fn templates() -> Vec<(Value, &'static str)> {
     ]
 }
 
+fn devservers() -> Vec<(Value, &'static str)> {
+    let with = |rest: Value| {
+        let mut spec = json!({"workspaceRef": {"name": "w"}, "command": "npm run dev", "port": 3000});
+        for (field, value) in rest.as_object().unwrap() {
+            spec[field] = value.clone();
+        }
+        spec
+    };
+    let restart = |value: Value| with(json!({"restart": value}));
+    let health = |value: Value| with(json!({"health": value}));
+    let preview = |value: Value| with(json!({"preview": value}));
+    let secret = json!({"name": "s"});
+    vec![
+        (json!({"command": "a"}), "spec.workspaceRef: Required value"),
+        (json!({"workspaceRef": {"name": "w"}}), "spec.command: Required value"),
+        (json!({"workspaceRef": {}, "command": "a"}), "spec.workspaceRef.name: Required value"),
+        (with(json!({"workspaceRef": {"name": "A"}})), "spec.workspaceRef.name in body should match"),
+        (with(json!({"command": ""})), "spec.command in body should be at least 1 chars long"),
+        (with(json!({"command": " \n"})), "must be a command: not blank, and without NUL characters"),
+        (with(json!({"command": "a\u{0}b"})), "must be a command: not blank, and without NUL characters"),
+        (with(json!({"command": "a".repeat(4097)})), "spec.command: Too long: may not be more than 4096"),
+        (
+            with(json!({"workdir": "web"})),
+            "spec.workdir: Invalid value: \"web\": must be an absolute path without '..'",
+        ),
+        (with(json!({"workdir": "/a/../b"})), "must be an absolute path without '..'"),
+        (with(json!({"workdir": "/a/.."})), "must be an absolute path without '..'"),
+        (with(json!({"port": 0})), "spec.port in body should be greater than or equal to 1"),
+        (with(json!({"port": 65536})), "spec.port in body should be less than or equal to 65535"),
+        (with(json!({"operatingMode": "Suspended"})), "supported values: \"Running\", \"Stopped\""),
+        (with(json!({"env": [{"name": "HOME", "value": "/"}]})), "this variable is reserved"),
+        (with(json!({"env": [{"name": "A"}]})), "exactly one of value and valueFrom must be set"),
+        (with(json!({"restartNonce": "a".repeat(129)})), "may not be more than 128"),
+        (restart(json!({"policy": "Sometimes"})), "supported values: \"Always\", \"OnFailure\", \"Never\""),
+        (restart(json!({"maxRestarts": 1001})), "should be less than or equal to 1000"),
+        (
+            restart(json!({"initialDelay": "10ms"})),
+            "spec.restart.initialDelay: Invalid value: \"10ms\": must be a duration such as 500ms, 10s or 1h30m, from 100ms to 10m",
+        ),
+        (
+            restart(json!({"maxDelay": "2h"})),
+            "must be a duration such as 500ms, 10s or 1h30m, from 100ms to 1h",
+        ),
+        (restart(json!({"initialDelay": "2m"})), "initialDelay must not be longer than maxDelay"),
+        (restart(json!({"resetAfter": "1d"})), "from 1s to 24h"),
+        (health(json!({"path": "up"})), "spec.health.path in body should match"),
+        (health(json!({"interval": "0s"})), "from 1s to 10m"),
+        (health(json!({"timeout": "5m"})), "from 100ms to 1m"),
+        (health(json!({"startupGrace": "-1s"})), "from 0s to 1h"),
+        (health(json!({"failureThreshold": -1})), "should be greater than or equal to 0"),
+        (
+            with(json!({"port": null, "health": {"path": "/"}})),
+            "health.path needs spec.port, the port that is asked",
+        ),
+        (
+            with(json!({"logs": {"maxLines": 0}})),
+            "spec.logs.maxLines in body should be greater than or equal to 1",
+        ),
+        (with(json!({"logs": {"maxBytes": "1Ki"}})), "must be at least 4Ki"),
+        (with(json!({"logs": {"maxBytes": "1Gi"}})), "must be at most 64Mi"),
+        (with(json!({"errors": {"fatalPatterns": [""]}})), "should be at least 1 chars long"),
+        (with(json!({"errors": {"fatalPatterns": vec!["a"; 33]}})), "must have at most 32 items"),
+        (
+            with(json!({"port": null, "preview": {"enabled": true}})),
+            "a preview needs spec.port, the port that the process serves HTTP on",
+        ),
+        (preview(json!({"access": "Public"})), "supported values: \"Link\", \"Password\", \"Private\""),
+        (preview(json!({"access": "Password"})), "access Password needs passwordSecretRef"),
+        (preview(json!({"passwordSecretRef": secret})), "passwordSecretRef needs access Password"),
+        (preview(json!({"lifetime": "1s"})), "from 1m to 8760h"),
+        (preview(json!({"hostHeader": "Drop"})), "supported values: \"Rewrite\", \"Preserve\""),
+        (with(json!({"unknown": 1})), "unknown field \"spec.unknown\""),
+    ]
+}
+
+#[tokio::test]
+async fn a_devserver_stays_in_its_workspace() {
+    let (plane, namespace) = table().await;
+    let apply = |workspace: &str| {
+        let object = manifest("DevServer", json!({"workspaceRef": {"name": workspace}, "command": "true"}));
+        let arguments = ["apply", "--namespace", &namespace.name, "--filename", "-"];
+        plane.kubectl_with_input(&arguments, &object.to_string())
+    };
+    assert!(apply("one").status.success());
+    let said = String::from_utf8(apply("two").stderr).unwrap();
+    let wanted = "workspaceRef can not be changed: delete this DevServer and make another one";
+    assert!(said.contains(wanted), "{said}");
+    namespace.delete().await;
+}
+
 #[tokio::test]
 async fn bad_manifests_are_refused_in_words_that_help() {
     let (plane, namespace) = table().await;
     let mut failures = Vec::new();
     let rows = workspaces().into_iter().map(|(spec, words)| ("Workspace", spec, words));
     let rows = rows.chain(templates().into_iter().map(|(spec, words)| ("Template", spec, words)));
+    let rows = rows.chain(devservers().into_iter().map(|(spec, words)| ("DevServer", spec, words)));
     let mut count = 0;
     for (kind, spec, words) in rows {
         count += 1;
@@ -198,8 +289,12 @@ async fn bad_manifests_are_refused_in_words_that_help() {
 #[tokio::test]
 async fn names_must_be_dns_labels() {
     let (plane, namespace) = table().await;
-    for kind in ["Workspace", "Template"] {
-        let spec = if kind == "Template" { json!({"docker": {"image": "a"}}) } else { json!({}) };
+    let specs = [
+        ("Workspace", json!({})),
+        ("Template", json!({"docker": {"image": "a"}})),
+        ("DevServer", json!({"workspaceRef": {"name": "w"}, "command": "true"})),
+    ];
+    for (kind, spec) in specs {
         for name in ["a.b".to_owned(), "a".repeat(64)] {
             let mut object = manifest(kind, spec.clone());
             object["metadata"]["name"] = json!(name);

@@ -32,9 +32,12 @@ impl Docker {
         docker(&["volume", "ls", "--filter", &self.filter(), "--format", "{{.Name}}"])
     }
 
-    /// Everything it has: containers, networks, volumes.
+    /// Everything it has of workspaces: containers, networks, volumes. The agent's program is
+    /// there for all of them, and stays.
     pub fn everything(&self) -> Vec<String> {
-        [self.containers(), self.networks(), self.volumes()].concat()
+        let of_workspaces = |volume: &String| !volume.starts_with("berth-agent-");
+        let volumes = self.volumes().into_iter().filter(of_workspaces).collect();
+        [self.containers(), self.networks(), volumes].concat()
     }
 
     /// One field of a container, by a Go template.

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, time::Duration};
 
-use berth::api::{Template, Workspace};
+use berth::api::{DevServer, Template, Workspace};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -138,4 +138,46 @@ impl Debug for Seen {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.0)
     }
+}
+
+/// Makes a DevServer.
+pub async fn devserver(namespace: &Namespace, name: &str, spec: Value) -> DevServer {
+    let object = json!({"apiVersion": "berth.dev/v1alpha1", "kind": "DevServer", "metadata": {"name": name}, "spec": spec});
+    let devserver: DevServer = serde_json::from_value(object).expect("it is no DevServer");
+    namespace
+        .api::<DevServer>()
+        .create(&PostParams::default(), &devserver)
+        .await
+        .expect("the DevServer is refused")
+}
+
+/// Waits until a DevServer is as described.
+pub async fn devserver_until(
+    namespace: &Namespace,
+    name: &str,
+    what: &str,
+    holds: impl Fn(&DevServer) -> bool,
+) -> DevServer {
+    let api: Api<DevServer> = namespace.api();
+    eventually(PATIENCE, &format!("DevServer {name} is {what}"), || async {
+        let found = api.get(name).await.map_err(|error| Seen(error.to_string()))?;
+        let seen = || Seen(serde_json::to_string_pretty(&found.status).unwrap_or_default());
+        if holds(&found) { Ok(found) } else { Err(seen()) }
+    })
+    .await
+}
+
+/// Waits until a DevServer is Ready.
+pub async fn devserver_ready(namespace: &Namespace, name: &str) -> DevServer {
+    devserver_until(namespace, name, "Ready", |devserver| {
+        devserver_condition(devserver, "Ready").starts_with("True")
+    })
+    .await
+}
+
+/// A condition of a DevServer in one line: status, reason and message.
+pub fn devserver_condition(devserver: &DevServer, type_: &str) -> String {
+    let conditions = devserver.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let found = conditions.iter().find(|condition| condition.type_ == type_);
+    found.map(|one| format!("{} {}: {}", one.status, one.reason, one.message)).unwrap_or_default()
 }

@@ -67,6 +67,7 @@ impl Settings {
             "publicURL": format!("http://localhost:{port}"),
             // Docker's own bridge: workspaces' networks reach the host there.
             "agentURLs": [format!("http://{}:{port}", docker_bridge())],
+            "internal": {"listen": "127.0.0.1:0"},
             "agent": {"binary": agent_binary()},
         });
         settings

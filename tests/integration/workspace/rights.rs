@@ -2,11 +2,13 @@
 
 use std::{path::PathBuf, process::Command};
 
+use berth::api::DevServer;
+use kube::{ResourceExt, api::PostParams};
 use serde_json::{Value, json};
 
 use crate::support::{
     ControlPlane, Docker, Namespace, Operator, Settings, checkout, control_plane, control_plane::tool,
-    git_server, git_server::TOKEN, objects::*,
+    eventually, git_server, git_server::TOKEN, objects::*,
 };
 
 /// Applies the service account and the rights that the chart renders, and nothing else of it.
@@ -91,6 +93,18 @@ async fn the_charts_rights_are_enough_for_a_whole_life() {
     assert!(!docker.inspect(&container, "{{json .}}").contains("hunter2"));
     assert_eq!(docker.exec(&container, "root", "stat -c '%U %a' /run/berth/secrets.env"), "dev 600");
     assert!(docker.exec(&container, "root", "grep -rl hunter2 /etc /home || true").is_empty());
+
+    let devserver = json!({
+        "apiVersion": "berth.dev/v1alpha1", "kind": "DevServer", "metadata": {"name": "web"},
+        "spec": {"workspaceRef": {"name": "one"}, "command": "true"},
+    });
+    let devserver: DevServer = serde_json::from_value(devserver).unwrap();
+    namespace.api::<DevServer>().create(&PostParams::default(), &devserver).await.unwrap();
+    let seen = || async {
+        let found = namespace.api::<DevServer>().get("web").await.unwrap();
+        if found.owner_references().len() == 1 && found.status.is_some() { Ok(()) } else { Err(found) }
+    };
+    eventually(PATIENCE, "the DevServer belongs to its Workspace", seen).await;
 
     patch(&namespace, "one", json!({"spec": {"operatingMode": "Suspended"}})).await;
     phase(&namespace, "one", "Suspended").await;

@@ -1,0 +1,137 @@
+//! The API of workspaces' insides: subresources of Workspaces and DevServers.
+//!
+//! One set of handlers with two faces: [`Api::router`] stands behind kube-apiserver as
+//! `subresources.berth.dev` ([`serve`] is its server), [`Api::public_router`] on the public
+//! address under `/api/v1`. A request goes one way: who asks ([`identity`]), what is asked
+//! ([`operation`]), how often ([`rates`]), whether that is allowed ([`review`]), of which
+//! workspace ([`objects`]), and then to its handler, which asks the agent ([`agent`]). [`gate`]
+//! is that way; nothing reaches an agent but through it.
+//!
+//! Links of agents, previews, certificates and commands to the controller live elsewhere.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use axum::Router;
+use berth_link::wire::exec::{ExecRequest, ExecResult};
+use tokio_util::sync::CancellationToken;
+
+use crate::gateway::access::Agents;
+
+pub mod agent;
+mod attach;
+mod audit;
+mod body;
+mod channels;
+pub mod discovery;
+mod documents;
+mod exec;
+mod files;
+mod frames;
+pub mod front_proxy;
+mod gate;
+pub mod identity;
+mod log;
+pub mod objects;
+pub mod operation;
+mod portforward;
+pub mod problem;
+mod proxy;
+mod query;
+pub mod rates;
+pub mod review;
+pub mod serve;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use identity::Identity;
+use objects::{Objects, WorkspaceView};
+use problem::Problem;
+use rates::{RateLimits, Rates};
+use review::Reviewer;
+
+/// API group of the subresources.
+pub const GROUP: &str = "subresources.berth.dev";
+/// Version of the API group.
+pub const VERSION: &str = "v1alpha1";
+
+/// What an administrator sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Longest time that a command that is waited for may take. Default: 10 minutes.
+    pub longest_exec: Duration,
+    /// Most bytes of a file or an archive, read or written. Default: 4 GiB.
+    pub largest_transfer: u64,
+    /// A right may be taken away during a long session: so often it is looked at again. Default:
+    /// 3 minutes.
+    pub review_every: Duration,
+    /// How often things may be done.
+    pub rates: Rates,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            longest_exec: Duration::from_secs(600),
+            largest_transfer: 4 << 30,
+            review_every: Duration::from_secs(180),
+            rates: Rates::default(),
+        }
+    }
+}
+
+/// Running commands as root in a workspace: not the agent's to do, which runs as the workspace's
+/// user.
+#[async_trait]
+pub trait RootExec: Send + Sync {
+    /// Runs a command and waits for it.
+    async fn exec(
+        &self,
+        workspace: &WorkspaceView,
+        by: &Identity,
+        request: ExecRequest,
+    ) -> Result<ExecResult, Problem>;
+}
+
+/// What the handlers stand on.
+pub struct Api {
+    agents: Arc<dyn Agents>,
+    objects: Arc<dyn Objects>,
+    reviewer: Reviewer,
+    root: Arc<dyn RootExec>,
+    limits: RateLimits,
+    settings: Settings,
+    stop: CancellationToken,
+}
+
+impl Api {
+    /// The handlers over these.
+    pub fn new(
+        agents: Arc<dyn Agents>,
+        objects: Arc<dyn Objects>,
+        reviewer: Reviewer,
+        root: Arc<dyn RootExec>,
+        settings: Settings,
+    ) -> Self {
+        let limits = RateLimits::new(settings.rates);
+        Self { agents, objects, reviewer, root, limits, settings, stop: CancellationToken::new() }
+    }
+
+    /// The same, whose long sessions end with a word to the client when `stop` is cancelled.
+    pub fn until(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
+    }
+
+    /// The face behind kube-apiserver, with discovery. Who asks comes with each request as an
+    /// extension, [`Identity`]: [`serve::serve_aggregated`] puts it there.
+    pub fn router(self: Arc<Self>) -> Router {
+        gate::aggregated(self).merge(discovery::router())
+    }
+
+    /// The face of the public address: `/api/v1/namespaces/...`. Who asks shows a bearer token,
+    /// made for the audience [`review::AUDIENCE`].
+    pub fn public_router(self: Arc<Self>) -> Router {
+        gate::public(self)
+    }
+}

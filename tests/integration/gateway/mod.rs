@@ -1,0 +1,3 @@
+//! The gateway's faces.
+
+mod aggregated;
