@@ -12,6 +12,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt},
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle, spawn_blocking},
+    time::timeout,
 };
 
 use super::{
@@ -24,6 +25,8 @@ use super::{
 const QUEUE: usize = 128;
 /// Bytes that are read at once.
 const READ: usize = 32 << 10;
+/// After so much silence what is no whole line yet is taken for one.
+const SILENCE: Duration = Duration::from_secs(2);
 /// How much of the end is kept for who asks why it failed.
 const LAST_WORDS: usize = 1 << 10;
 /// Time that readers have when the process has ended: somebody who left its group may hold the
@@ -115,7 +118,7 @@ impl Output {
     /// Waits until all has been taken down that these listeners hear.
     pub async fn drain(&self, listeners: Vec<JoinHandle<()>>) {
         for mut listener in listeners {
-            if tokio::time::timeout(DRAIN, &mut listener).await.is_err() {
+            if timeout(DRAIN, &mut listener).await.is_err() {
                 listener.abort();
             }
         }
@@ -138,9 +141,20 @@ async fn send(entries: &mpsc::Sender<Entry>, source: Source, text: String) {
 async fn listen(entries: mpsc::Sender<Entry>, source: Source, mut from: impl AsyncRead + Unpin) {
     let mut splitter = Splitter::default();
     let mut buffer = vec![0; READ];
-    while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        for text in splitter.push(&buffer[..length]) {
-            send(&entries, source, text).await;
+    loop {
+        match timeout(SILENCE, from.read(&mut buffer)).await {
+            Ok(Ok(length @ 1..)) => {
+                for text in splitter.push(&buffer[..length]) {
+                    send(&entries, source, text).await;
+                }
+            }
+            Ok(_) => break,
+            // A question, perhaps, that waits for an answer.
+            Err(_) => {
+                if let Some(text) = splitter.finish() {
+                    send(&entries, source, text).await;
+                }
+            }
         }
     }
     if let Some(text) = splitter.finish() {
@@ -218,6 +232,7 @@ fn keep_end(end: &mut String, line: &str) {
 #[cfg(test)]
 mod tests {
     use berth_link::wire::process::LogLimits;
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
 
@@ -253,5 +268,16 @@ mod tests {
         assert!(lines.next().unwrap().ends_with("[stderr] unended"));
         assert_eq!(lines.filter(|line| line.ends_with("Z] [stderr] hello")).count(), 10_000);
         assert!(output.take_last_words().ends_with("hello\nunended\n"));
+    }
+    #[tokio::test]
+    async fn a_question_is_heard_before_its_line_ends() {
+        let (entries, mut inbox) = mpsc::channel(10);
+        let (mut process, from) = tokio::io::duplex(64);
+        tokio::spawn(listen(entries, Source::Stdout, from));
+        process.write_all(b"done\nsure? ").await.unwrap();
+        for expected in ["done", "sure? "] {
+            let Some(Entry::Line(line)) = inbox.recv().await else { panic!("no line") };
+            assert_eq!(line.text, expected);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     path::PathBuf,
-    process::{self, Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use rstest::rstest;
@@ -23,7 +23,7 @@ async fn be_a_supervisor() {
 }
 
 /// A supervisor in a process of its own, which is killed when this is dropped.
-struct Apart(process::Child);
+struct Apart(Child);
 
 impl Apart {
     fn begin(folder: &Path) -> Self {
@@ -50,22 +50,29 @@ fn count(mark: &str) -> usize {
     processes(|_| true).into_iter().filter(|each| has_mark(each.pid)).count()
 }
 
+const PLAIN: &str = "sleep MARK & sleep MARK; wait";
+
 #[rstest]
-#[case::leader_is_there(false, false)]
-#[case::leader_has_ended(true, false)]
-#[case::no_record(false, true)]
+#[case::leader_is_there(PLAIN, false, false)]
+#[case::leader_has_ended(PLAIN, true, false)]
+#[case::no_record(PLAIN, false, true)]
+#[case::no_environment("exec env -i sh -c 'sleep MARK & sleep MARK; wait'", false, false)]
 #[tokio::test]
-async fn a_successor_goes_on_with_one_process_of_each(#[case] leader_ends: bool, #[case] no_record: bool) {
+async fn a_successor_goes_on_with_one_process_of_each(
+    #[case] command: &str,
+    #[case] leader_ends: bool,
+    #[case] no_record: bool,
+) {
     let folder = tempfile::tempdir().unwrap();
     let apart = Apart::begin(folder.path());
     let client = soon(connect(&settings(folder.path()).socket)).await;
     let scene =
         Scene { folder, stop: CancellationToken::new(), serving: tokio::spawn(async { Ok(()) }), client };
-    let mark = format!("{}.{}{}", process::id(), u8::from(leader_ends), u8::from(no_record));
-    let command = format!("sleep 1000{mark} & echo there; sleep 1000{mark}; wait");
+    let mark = format!("1000.{:019}", rand::random::<u64>());
+    let command = command.replace("MARK", &mark);
     scene.want([scene.spec("web", &command)]).await;
     let first = scene.until_phase(ProcessPhase::Running).await.pid.unwrap();
-    soon(async { while count(&format!("1000{mark}")) < 3 {} }).await;
+    soon(async { while count(&mark) < 3 {} }).await;
     let offset: u64 = {
         let answer = scene.send("GET", "/v1/processes/web/log", Body::empty()).await;
         answer.headers()[LOG_OFFSET_HEADER].to_str().unwrap().parse().unwrap()
@@ -78,7 +85,7 @@ async fn a_successor_goes_on_with_one_process_of_each(#[case] leader_ends: bool,
     if no_record {
         fs::remove_file(scene.path("state/groups.json")).unwrap();
     }
-    assert!(count(&format!("1000{mark}")) >= 2);
+    assert!(count(&mark) >= 2);
 
     let scene = Scene::begin(scene.folder).await;
     let second = scene.until_phase(ProcessPhase::Running).await.pid.unwrap();
@@ -91,5 +98,5 @@ async fn a_successor_goes_on_with_one_process_of_each(#[case] leader_ends: bool,
         "{new}"
     );
     scene.stop().await;
-    assert_eq!(count(&format!("1000{mark}")), 0);
+    assert_eq!(count(&mark), 0);
 }
