@@ -10,7 +10,8 @@ cd "$ROOT"
 
 STATE=$LOCAL/demo
 CONFIG=$STATE/berth.yaml
-OPERATOR=$STATE/operator.proc
+# Beside the state, so that the process is found even when somebody removed that.
+OPERATOR=$LOCAL/demo.proc
 LOG=$STATE/operator.log
 # What the git server sees as /srv.
 SERVED=$STATE/git-server
@@ -256,7 +257,10 @@ start_operator() {
 	if proc_pid "$OPERATOR" >/dev/null; then return 0; fi
 	say "starting the operator; its log is $LOG"
 	NO_COLOR=1 setsid "$STATE/berth" run --config "$CONFIG" </dev/null >>"$LOG" 2>&1 6>&- &
-	proc_record "$OPERATOR" "$!"
+	proc_record "$OPERATOR" "$!" || fail "the operator ended at once"
+	# What is wrong with its configuration it says at once.
+	sleep 1
+	proc_pid "$OPERATOR" >/dev/null || fail "the operator ended at once"
 }
 
 stop_operator() {
