@@ -12,6 +12,7 @@
 # same DIR it comes back with the same data, ports and certificates.
 #
 # BERTH_AUDIT_LOG=FILE   log each request that was answered to FILE, as JSON
+# BERTH_REMOVE_ON_STOP=yes  remove DIR once all has stopped
 # BERTH_START_TIMEOUT=N  seconds until it has to be ready (default 120)
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -287,6 +288,8 @@ stop_all() {
 	stop_some 3 kube-controller-manager kube-apiserver
 	stop_some 3 etcd
 	wait || true
+	# Whoever holds our standard input may be gone by now, so nobody else can do this.
+	[[ -z ${BERTH_REMOVE_ON_STOP:-} ]] || rm -rf "$DIR"
 }
 
 # --- readiness -----------------------------------------------------------------

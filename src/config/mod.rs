@@ -4,7 +4,7 @@
 //! Unknown keys are errors. Nothing here connects to anything; whether a host answers is for
 //! `berth backend check` to say. The commented sample is `config/berth.yaml`.
 
-use std::{collections::BTreeSet, net::IpAddr, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
@@ -447,6 +447,3 @@ pub fn is_dns_label(text: &str) -> bool {
         && !text.starts_with('-')
         && !text.ends_with('-')
 }
-
-/// DNS servers as configured.
-pub type DnsServers = Vec<IpAddr>;

@@ -59,6 +59,7 @@ impl ControlPlane {
             .arg(&folder)
             .arg("--stop-on-stdin-eof")
             .envs(variables.iter().copied())
+            .env("BERTH_REMOVE_ON_STOP", "yes")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
