@@ -69,20 +69,6 @@ pub struct Settings {
     pub shell: PathBuf,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            socket: "/run/berth/supervisor/socket".into(),
-            state: "/run/berth/supervisor".into(),
-            logs: "/var/log/berth".into(),
-            workspace: "/workspace".into(),
-            home: "/root".into(),
-            user: "root".to_owned(),
-            shell: "/bin/bash".into(),
-        }
-    }
-}
-
 /// The processes and the terminals of a workspace.
 pub struct Supervisor {
     processes: ProcessSet,

@@ -158,7 +158,9 @@ mod tests {
             processes.processes
         };
         assert_eq!(next().await, []);
-        for restart_count in 0..100 {
+        board.show(state(0));
+        assert!(next().now_or_never().is_none(), "it is too early for the next");
+        for restart_count in 1..100 {
             board.show(state(restart_count));
         }
         assert_eq!(next().await, [state(99)]);

@@ -78,6 +78,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::supervisor::tests::settings;
 
     #[rstest]
     #[case("PATH", Some("x"))]
@@ -93,7 +94,7 @@ mod tests {
             home: "/home/dev".into(),
             user: "dev".to_owned(),
             shell: "/bin/zsh".into(),
-            ..Settings::default()
+            ..settings(Path::new("/folder"))
         };
         let environment = environment(&settings, [(name.into(), "x".into())]);
         assert_eq!(environment.get(OsStr::new(name)).map(OsString::as_os_str), expected.map(OsStr::new));
