@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # Where caches live that checkouts share.
 export BERTH_CACHE ?= $(HOME)/.cache/berth
 # rustup's place, for shells that were started before it was installed.
-export PATH := $(HOME)/.cargo/bin:$(CURDIR)/.local/bin:$(PATH)
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(CURDIR)/.local/bin:$(PATH)
 
 .PHONY: help
 help: ## list the targets

@@ -1,6 +1,6 @@
 //! Where the previews of DevServers are published.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
@@ -21,6 +21,13 @@ pub struct PreviewConfig {
     pub default_lifetime: Option<GoDuration>,
     /// DevServers with a preview that one Workspace may have. Default 20; 0: no limit.
     pub max_per_workspace: u32,
+    /// The gateway's Service, for `ingress` and `httpRoute`.
+    pub gateway: Option<GatewayService>,
+    /// Makes an Ingress for each preview. Absent: the requests for all names below the domain get
+    /// to the gateway in some other way.
+    pub ingress: Option<IngressConfig>,
+    /// Makes an HTTPRoute of the Gateway API for each preview.
+    pub http_route: Option<HttpRouteConfig>,
 }
 
 impl Default for PreviewConfig {
@@ -31,6 +38,9 @@ impl Default for PreviewConfig {
             port: None,
             default_lifetime: None,
             max_per_workspace: 20,
+            gateway: None,
+            ingress: None,
+            http_route: None,
         }
     }
 }
@@ -56,6 +66,63 @@ impl Scheme {
     }
 }
 
+/// The Service of the gateway's public address.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GatewayService {
+    /// Its name.
+    pub name: String,
+    /// Its namespace. Absent: the operator's own.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// Its port.
+    pub port: u16,
+    /// Domain of the cluster's Services. Default `cluster.local`.
+    #[serde(default = "default_cluster_domain")]
+    pub cluster_domain: String,
+}
+
+fn default_cluster_domain() -> String {
+    "cluster.local".to_owned()
+}
+
+/// What the Ingress of a preview looks like. An Ingress can only name a Service of its own
+/// namespace, so beside it stands one that is another name for the gateway's.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct IngressConfig {
+    /// The IngressClass. Absent: the cluster's default.
+    pub class_name: Option<String>,
+    /// Annotations, for the ingress controller or for cert-manager.
+    pub annotations: BTreeMap<String, String>,
+    /// `true`: each Ingress names a Secret for its own certificate, called as its host, for
+    /// cert-manager to make. Default: the ingress controller has a certificate for all names.
+    pub certificates: bool,
+}
+
+/// What the HTTPRoute of a preview looks like. A ReferenceGrant in the namespace of the gateway's
+/// Service must allow HTTPRoutes to name it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpRouteConfig {
+    /// The Gateway that takes the requests.
+    pub parent_ref: ParentRef,
+}
+
+/// A Gateway of the Gateway API.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ParentRef {
+    /// Its name.
+    pub name: String,
+    /// Its namespace. Absent: that of the DevServer.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// Name of one of its listeners. Absent: all that fit.
+    #[serde(default)]
+    pub section_name: Option<String>,
+}
+
 /// The longest domain: with a DNS label and a dot before it, it is still a host name.
 const DOMAIN_LIMIT: usize = 253 - 64;
 
@@ -75,13 +142,26 @@ impl PreviewConfig {
         if self.default_lifetime.is_some_and(|lifetime| lifetime.0 < Duration::from_secs(60)) {
             complain("preview.defaultLifetime", "must be at least 1m");
         }
+        if self.makes_routes() && self.gateway.is_none() {
+            complain("preview.gateway", "must be set for preview.ingress and preview.httpRoute");
+        }
+    }
+
+    /// Whether something is made in the cluster for each preview.
+    pub fn makes_routes(&self) -> bool {
+        self.ingress.is_some() || self.http_route.is_some()
+    }
+
+    /// The host name of a preview; none without a domain.
+    pub fn host_name(&self, host: &str) -> Option<String> {
+        self.domain.as_deref().map(|domain| format!("{host}.{domain}"))
     }
 
     /// The address that people open for the preview of this host; none without a domain.
     pub fn url(&self, host: &str) -> Option<String> {
-        let domain = self.domain.as_deref()?;
+        let name = self.host_name(host)?;
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
-        Some(format!("{}://{host}.{domain}{port}/", self.scheme.as_str()))
+        Some(format!("{}://{name}{port}/", self.scheme.as_str()))
     }
 }
 
@@ -110,6 +190,8 @@ mod tests {
     #[case("{domain: https://example.com}", "preview.domain")]
     #[case("{domain: a.example, port: 0}", "preview.port")]
     #[case("{defaultLifetime: 5s}", "preview.defaultLifetime")]
+    #[case("{ingress: {className: nginx}}", "preview.gateway")]
+    #[case("{httpRoute: {parentRef: {name: public}}}", "preview.gateway")]
     fn what_can_not_be_published(#[case] config: &str, #[case] field: &str) {
         let mut found = Vec::new();
         read(config).check(&mut |field, _| found.push(field.to_owned()));

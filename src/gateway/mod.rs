@@ -116,13 +116,14 @@ impl Parts<'_> {
         let reviewer = Reviewer::new(Arc::new(ClusterReviews(client.clone())));
         let root = Arc::new(ThroughLeader { leader, tls: shown.client.clone() });
         let everywhere: Arc<dyn access::Agents> = agents.clone();
-        let api = Arc::new(api::Api::new(
+        let api = api::Api::new(
             everywhere,
             Arc::clone(&known) as Arc<dyn api::objects::Objects>,
             reviewer,
             root,
             api::Settings::default(),
-        ));
+        );
+        let api = Arc::new(api.until(stop.clone()));
         if let Some(aggregated) = &settings.aggregated {
             let router = Arc::clone(&api).router();
             aggregated::start(client, aggregated, shown.identity.clone(), router, stop).await?;

@@ -19,6 +19,7 @@ mod plan_tests;
 pub mod preview;
 pub mod references;
 pub mod registry;
+pub mod routes;
 pub mod siblings;
 pub mod situation;
 pub mod status;

@@ -18,8 +18,10 @@ use crate::{
 };
 
 use super::{
-    plan, preview,
+    plan,
+    preview::{self, PreviewState},
     references::{self, Found},
+    routes,
     siblings::Place,
     situation::{AgentWord, Home, Published, Situation},
     status,
@@ -81,6 +83,7 @@ async fn run(context: &Context, object: Arc<DevServer>) -> Result<Action, kube::
         home: &home,
         environment: &found.environment,
         password: &found.password,
+        route: &Ok(()),
         published: written_down.as_ref(),
         agent: &agent,
         config: &context.config.preview,
@@ -94,6 +97,16 @@ async fn run(context: &Context, object: Arc<DevServer>) -> Result<Action, kube::
     context.devservers.note_wanted(&subject.uid, wanted);
     tell_agent(context, &subject.home);
 
+    // Nothing leads to a name before it is written down.
+    let route = match &written_down {
+        Some(known) => {
+            let open = matches!(PreviewState::of(&situation), PreviewState::Published { .. });
+            routes::keep(context, &object, &known.host, open).await
+        }
+        None => Ok(()),
+    };
+    situation.route = &route;
+
     let mut object = object;
     if let Some(workspace) = workspace.as_deref().filter(|_| home != Home::Terminating)
         && !write::is_owned(&object, workspace)
@@ -102,6 +115,9 @@ async fn run(context: &Context, object: Arc<DevServer>) -> Result<Action, kube::
     }
     let resync = with_jitter(context.config.controller.resync.0);
     let mut look_again = plan::look_again(&situation, resync).min(grace.unwrap_or(resync));
+    if route.is_err() {
+        look_again = look_again.min(routes::RETRY);
+    }
     if found.environment.is_err() || found.password.is_err() {
         look_again = look_again.min(found.remaining());
     }

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 
 use crate::{api::DevServer, backend::BodyId, controller::agents::Agents};
 
-use super::{plan::Wanted, references::Found};
+use super::{plan::Wanted, references::Found, routes::Routed};
 
 /// Shortest time between two statuses of one DevServer: an agent could tell of changes faster than
 /// the API server should be written to.
@@ -25,6 +25,7 @@ struct Known {
     wanted: Option<Wanted>,
     host: Option<String>,
     wrote: Option<Instant>,
+    routed: Option<Routed>,
 }
 
 /// What is known of all DevServers, by uid.
@@ -58,6 +59,16 @@ impl Registry {
     /// Notes the host name whose password was told to the gateways.
     pub fn note_host(&self, uid: &str, host: &str) {
         self.lock().entry(uid.to_owned()).or_default().host = Some(host.to_owned());
+    }
+
+    /// What was done about the routes of one last.
+    pub fn routed(&self, uid: &str) -> Option<Routed> {
+        self.lock().get(uid)?.routed.clone()
+    }
+
+    /// Notes what was done about the routes of one.
+    pub fn note_routed(&self, uid: &str, routed: Routed) {
+        self.lock().entry(uid.to_owned()).or_default().routed = Some(routed);
     }
 
     /// Notes that the status of one was written.

@@ -31,6 +31,8 @@ pub struct Situation<'a> {
     pub environment: &'a Result<BTreeMap<String, String>, Problem>,
     /// The hash of its preview's password, or why it can not be had; nothing where none is wanted.
     pub password: &'a Result<Option<String>, Problem>,
+    /// Whether requests for its preview get to the gateway, as far as the operator is to see to it.
+    pub route: &'a Result<(), Problem>,
     /// What is written down of its preview.
     pub published: Option<&'a Published>,
     /// What its agent told.

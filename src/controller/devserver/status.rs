@@ -192,6 +192,7 @@ fn preview_condition(
             _ if verdict.outcome == Outcome::Unknown => {
                 list.set_unknown(condition::PREVIEW_READY, "AgentNotConnected", "");
             }
+            _ if let Err(problem) = situation.route => set(list, false, problem.reason, &problem.text()),
             AgentWord::Told(Some(state)) if state.port_open && *situation.home != Home::Suspended => {
                 set(list, true, "Published", "");
             }

@@ -241,6 +241,15 @@ fn a_password_that_is_missing_keeps_the_preview_back() {
     assert_eq!(status.preview.unwrap().url, None);
 }
 
+#[test]
+fn a_preview_that_nothing_leads_to_is_not_ready() {
+    let mut world = World::well(json!({}));
+    world.route = Err(Problem::transient(condition::PREVIEW_READY, "RouteFailed", "its Ingress: no"));
+    let status = said(&world);
+    assert_eq!(word(&status, condition::PREVIEW_READY), "False RouteFailed");
+    assert_eq!(word(&status, condition::READY), "False RouteFailed");
+}
+
 #[rstest::rstest]
 #[case::with_its_process(true, ProcessPhase::Stopped, "Expired", "False Expired")]
 #[case::alone(false, ProcessPhase::Running, "Running", "True Running")]

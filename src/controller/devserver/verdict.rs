@@ -82,7 +82,7 @@ impl Verdict {
             AgentWord::Told(state) => Self::told(desired, state.as_deref()),
             AgentWord::Unheard | AgentWord::Disconnected => return Self::untold(before, situation),
         };
-        process.with_environment(situation).with_preview(preview)
+        process.with_environment(situation).with_preview(situation, preview)
     }
 
     fn new(phase: Phase, outcome: Outcome, reason: &str, message: impl Into<String>) -> Self {
@@ -196,11 +196,14 @@ impl Verdict {
     }
 
     /// A process that is well is not as wanted while its preview can not be opened.
-    fn with_preview(self, preview: &PreviewState) -> Self {
-        match preview {
-            PreviewState::Blocked { problem, counts: true }
-                if self.outcome == Outcome::AsWanted && self.phase == Phase::Running =>
-            {
+    fn with_preview(self, situation: &Situation<'_>, preview: &PreviewState) -> Self {
+        let problem = match preview {
+            PreviewState::Blocked { problem, counts: true } => Some(problem),
+            PreviewState::Published { .. } => situation.route.as_ref().err(),
+            PreviewState::Blocked { .. } | PreviewState::Unwanted | PreviewState::Expired { .. } => None,
+        };
+        match problem {
+            Some(problem) if self.outcome == Outcome::AsWanted && self.phase == Phase::Running => {
                 Self::blocked(self.phase, problem)
             }
             _ => self,

@@ -1,11 +1,11 @@
 //! The way of a request: who asks, what, how often, whether that is allowed, of which workspace.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
-    extract::{ConnectInfo, State},
+    extract::State,
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -29,6 +29,7 @@ use super::{
     proxy,
     review::{Access, Reviewer},
 };
+use crate::listener::Peer;
 
 /// Longest name of a namespace or an object.
 const NAME: usize = 253;
@@ -171,12 +172,19 @@ impl Served {
                 .ok_or_else(|| Problem::new(Reason::Unauthorized, "the request names no user")),
             Face::Public => {
                 let token = bearer(headers)?;
-                if let Some(ConnectInfo(address)) = request.get::<ConnectInfo<SocketAddr>>()
+                let address = request.get::<Peer>().map(|peer| peer.address.ip());
+                if let Some(address) = address
                     && !self.api.reviewer.remembers(token)
                 {
-                    self.api.limits.log_in(address.ip())?;
+                    self.api.limits.log_in(address)?;
                 }
-                self.api.reviewer.authenticate(token).await
+                let identity = self.api.reviewer.authenticate(token).await;
+                if let (Some(address), Err(Problem { reason: Reason::Unauthorized, .. })) =
+                    (address, &identity)
+                {
+                    self.api.limits.failed_log_in(address);
+                }
+                identity
             }
         }
     }

@@ -1,11 +1,15 @@
 //! How often one identity may do things of one class.
 
 use std::{
+    collections::HashMap,
     hash::Hash,
     net::IpAddr,
     num::NonZeroU32,
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use governor::{
@@ -34,7 +38,7 @@ pub struct Rates {
     pub files: Option<NonZeroU32>,
     /// Requests of one identity that only look.
     pub read: Option<NonZeroU32>,
-    /// Tokens from one address that were not seen just before.
+    /// Tokens from one address that are no good.
     pub log_in: Option<NonZeroU32>,
 }
 
@@ -57,6 +61,7 @@ pub struct RateLimits {
     files: Limit<String>,
     read: Limit<String>,
     log_in: Limit<IpAddr>,
+    shut_out: Mutex<HashMap<IpAddr, Instant>>,
 }
 
 impl RateLimits {
@@ -68,6 +73,7 @@ impl RateLimits {
             files: Limit::new(rates.files),
             read: Limit::new(rates.read),
             log_in: Limit::new(rates.log_in),
+            shut_out: Mutex::default(),
         }
     }
 
@@ -83,10 +89,29 @@ impl RateLimits {
         limit.check(&identity.user)
     }
 
-    /// Counts a token that was not seen just before.
+    /// Refuses an address that has just shown too many tokens that are no good. Tokens that are
+    /// good count for nothing, since many people may come from one address.
     pub fn log_in(&self, address: IpAddr) -> Result<(), Problem> {
-        self.log_in.check(&address)
+        let shut_out = self.shut_out.lock().unwrap_or_else(PoisonError::into_inner);
+        match shut_out.get(&address).and_then(|until| until.checked_duration_since(Instant::now())) {
+            Some(wait) => Err(too_many(wait)),
+            None => Ok(()),
+        }
     }
+
+    /// Counts a token that is no good.
+    pub fn failed_log_in(&self, address: IpAddr) {
+        let Err(wait) = self.log_in.wait(&address) else { return };
+        let now = Instant::now();
+        let mut shut_out = self.shut_out.lock().unwrap_or_else(PoisonError::into_inner);
+        shut_out.retain(|_, until| now < *until);
+        shut_out.insert(address, now + wait);
+    }
+}
+
+fn too_many(wait: Duration) -> Problem {
+    Problem::new(Reason::TooManyRequests, "too many requests of this kind in too short a time")
+        .retry_after(wait.max(Duration::from_secs(1)))
 }
 
 struct Limit<K: Clone + Eq + Hash> {
@@ -101,15 +126,16 @@ impl<K: Clone + Eq + Hash> Limit<K> {
     }
 
     fn check(&self, key: &K) -> Result<(), Problem> {
+        self.wait(key).map_err(too_many)
+    }
+
+    /// Counts, or says how long to wait.
+    fn wait(&self, key: &K) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
             limiter.retain_recent();
         }
-        limiter.check_key(key).map_err(|not_until| {
-            let wait = not_until.wait_time_from(DefaultClock::default().now());
-            Problem::new(Reason::TooManyRequests, "too many requests of this kind in too short a time")
-                .retry_after(wait.max(Duration::from_secs(1)))
-        })
+        limiter.check_key(key).map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now()))
     }
 }
 
@@ -148,10 +174,14 @@ mod tests {
     #[test]
     fn an_address_can_not_guess_tokens_for_ever() {
         let limits = RateLimits::new(Rates { log_in: NonZeroU32::new(2), ..Rates::default() });
-        let address = IpAddr::from([192, 0, 2, 1]);
-        limits.log_in(address).unwrap();
-        limits.log_in(address).unwrap();
-        assert_eq!(limits.log_in(address).unwrap_err().reason, Reason::TooManyRequests);
+        let (guesser, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        for _ in 0..2 {
+            limits.failed_log_in(guesser);
+            limits.log_in(guesser).unwrap();
+        }
+        limits.failed_log_in(guesser);
+        assert_eq!(limits.log_in(guesser).unwrap_err().reason, Reason::TooManyRequests);
+        limits.log_in(other).unwrap();
     }
 
     #[test]

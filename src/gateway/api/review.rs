@@ -177,7 +177,7 @@ impl Reviewer {
         answer.ok_or_else(|| Problem::new(Reason::Unauthorized, "the bearer token is not valid here"))
     }
 
-    /// Whether the answer to a token is remembered, so that it costs the cluster nothing.
+    /// Whether the answer to a token is remembered, so that asking costs nothing.
     pub fn remembers(&self, token: &str) -> bool {
         self.tokens.get(&Sha256::digest(token).into()).is_some()
     }

@@ -238,3 +238,9 @@ fn phase(devserver: &DevServer) -> &str {
 fn host(devserver: &DevServer) -> Option<String> {
     devserver.status.as_ref()?.preview.as_ref()?.host.clone()
 }
+
+/// Whether the status is about the present spec.
+fn is_observed(devserver: &DevServer) -> bool {
+    let observed = devserver.status.as_ref().and_then(|status| status.observed_generation);
+    observed == devserver.metadata.generation
+}

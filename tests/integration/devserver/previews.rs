@@ -1,5 +1,7 @@
 //! Previews: addresses, passwords, ends and limits.
 
+use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
+use kube::ResourceExt;
 use serde_json::json;
 
 use super::*;
@@ -28,8 +30,7 @@ async fn a_preview_has_one_address_for_ever() {
     world.change("web", json!({"spec": {"preview": {"enabled": true}, "port": 3001}})).await;
     let on = world
         .until("web", "published", |found| {
-            condition(found, "PreviewReady").starts_with("True")
-                && found.status.as_ref().unwrap().observed_generation == found.metadata.generation
+            condition(found, "PreviewReady").starts_with("True") && is_observed(found)
         })
         .await;
     assert_eq!(host(&on), Some(made));
@@ -55,13 +56,12 @@ async fn a_password_is_told_to_the_gateways_as_a_hash() {
         leader.until_wanted("the password is told", |wanted| wanted.passwords.contains_key(&name)).await;
     assert!(bcrypt::verify("open sesame", &wanted.passwords[&name]).unwrap());
 
-    // A later look does not make another hash of the same password.
-    world.change("web", json!({"spec": {"command": "npm start"}})).await;
-    leader
-        .until_wanted("the command is told", |wanted| {
-            wanted.processes.get(&id).is_some_and(|all| all.processes[0].command == "npm start")
-        })
-        .await;
+    // Later looks do not make another hash of the same password. The second is only begun when the
+    // first has ended.
+    for command in ["npm start", "npm run dev"] {
+        world.change("web", json!({"spec": {"command": command}})).await;
+        world.until("web", "looked at", is_observed).await;
+    }
     assert_eq!(leader.context.agents.wanted().borrow().passwords, wanted.passwords);
 
     world.remove("web").await;
@@ -102,6 +102,61 @@ async fn a_preview_ends_and_takes_its_process_with_it() {
             wanted.processes.get(&id).is_some_and(|all| all.processes[0].run)
         })
         .await;
+    world.namespace.delete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingress_comes_and_goes_with_its_preview() {
+    let mut world = World::new().await;
+    world.preview = json!({
+        "domain": "preview.test",
+        "gateway": {"name": "gateway", "namespace": "edge", "port": 8480},
+        "ingress": {"className": "nginx"},
+    });
+    let leader = world.lead().await;
+    let id = world.workspace("ws").await;
+    world.devserver("web", json!({"port": 3000})).await;
+    leader.until_processes_are(id, &["web"]).await;
+    leader.tells(id, vec![running("web")]);
+    let well = world.until_ready_is("web", "True Running").await;
+    let name = host(&well).unwrap();
+    let ingresses: Api<Ingress> = world.namespace.api();
+    let services: Api<Service> = world.namespace.api();
+    let ingress = eventually(PATIENCE, "there is an Ingress", || async {
+        ingresses.get_opt(&name).await.unwrap().ok_or(())
+    })
+    .await;
+    let spec = serde_json::to_value(&ingress.spec).unwrap();
+    assert_eq!(spec["rules"][0]["host"], format!("{name}.preview.test"));
+    assert_eq!(ingress.owner_references()[0].uid, well.uid().unwrap());
+    let service = services.get(&name).await.unwrap().spec.unwrap();
+    assert_eq!(service.external_name.as_deref(), Some("gateway.edge.svc.cluster.local"));
+
+    world.change("web", json!({"spec": {"preview": {"enabled": false}}})).await;
+    eventually(PATIENCE, "both are gone", || async {
+        let left = (ingresses.get_opt(&name).await.unwrap(), services.get_opt(&name).await.unwrap());
+        if left == (None, None) { Ok(()) } else { Err(left) }
+    })
+    .await;
+    world.namespace.delete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_of_a_kind_that_the_cluster_does_not_know_is_said() {
+    let mut world = World::new().await;
+    world.preview = json!({
+        "domain": "preview.test",
+        "gateway": {"name": "gateway", "namespace": "edge", "port": 8480},
+        "httpRoute": {"parentRef": {"name": "public"}},
+    });
+    let leader = world.lead().await;
+    let id = world.workspace("ws").await;
+    world.devserver("web", json!({"port": 3000})).await;
+    leader.until_processes_are(id, &["web"]).await;
+    leader.tells(id, vec![running("web")]);
+    let failed = world.until_ready_is("web", "False RouteFailed").await;
+    assert!(condition(&failed, "PreviewReady").contains("its HTTPRoute"), "{failed:#?}");
+    assert!(condition(&failed, "ProcessRunning").starts_with("True"));
     world.namespace.delete().await;
 }
 

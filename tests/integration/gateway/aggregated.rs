@@ -3,10 +3,14 @@
 //! The server is this process; its agent is a fake. A control plane of its own, since an
 //! APIService concerns the whole cluster.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use axum::{Router, body::Body, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    routing::{get, post},
+};
 use berth::{
     backend::BodyId,
     gateway::{
@@ -25,6 +29,7 @@ use berth_link::wire::{
     exec::{Ended, ExecRequest, ExecResult},
     frame::{Frame, Kind},
 };
+use bytes::Bytes;
 use futures::StreamExt;
 use http::{Request, Response};
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
@@ -102,8 +107,10 @@ impl Agents for FakeAgent {
 fn agent() -> FakeAgent {
     FakeAgent(
         Router::new()
-            .route("/v1/processes/{id}/log", get(|| async { "first line\nsecond line\n" }))
-            .route("/v1/exec/stream", axum::routing::post(stream)),
+            .route("/v1/processes/web/log", get(|| async { "first line\nsecond line\n" }))
+            .route("/v1/processes/clock/log", get(async || ticks(|tick| format!("{tick}\n").into())))
+            .route("/v1/terminals/clock", post(async || ticks(|tick| shown(tick).encode())))
+            .route("/v1/exec/stream", post(stream)),
     )
 }
 
@@ -112,6 +119,26 @@ async fn stream() -> Vec<u8> {
     let ended = Ended { exit_code: Some(4), ..Ended::default() };
     let frames = [Frame::bytes(Kind::Stdout, "hello"), Frame::json(Kind::Ended, &ended).unwrap()];
     frames.iter().flat_map(|frame| frame.encode().to_vec()).collect()
+}
+
+/// kube-apiserver cuts off ordinary requests after 60 s.
+const TICKS: u64 = 65;
+
+/// Something each second, for longer than that.
+fn ticks(of: impl Fn(u64) -> Bytes + Send + 'static) -> Body {
+    let clock = tokio::time::interval(Duration::from_secs(1));
+    let ticks = futures::stream::unfold((clock, 1), |(mut clock, tick)| async move {
+        clock.tick().await;
+        (tick <= TICKS).then_some((tick, (clock, tick + 1)))
+    });
+    Body::from_stream(ticks.map(move |tick| Ok::<_, Infallible>(of(tick))))
+}
+
+fn shown(tick: u64) -> Frame {
+    if tick < TICKS {
+        return Frame::bytes(Kind::Stdout, format!("{tick}"));
+    }
+    Frame::json(Kind::Ended, &Ended { exit_code: Some(0), ..Ended::default() }).unwrap()
 }
 
 /// Serves the API in this process; returns its address and the authority of its certificate.
@@ -235,8 +262,12 @@ fn of_object(path: &str) -> String {
 
 /// Opens a streaming command; otherwise what was said to it.
 async fn exec(client: &Client, workspace: &str) -> Result<Vec<(u8, String)>, String> {
-    let path = of_object(&format!("workspaces/{workspace}/exec?command=hello"));
-    let request = Request::get(path).body(Vec::new()).unwrap();
+    channels(client, &format!("workspaces/{workspace}/exec?command=hello")).await
+}
+
+/// Everything that comes over a WebSocket; otherwise what was said to it.
+async fn channels(client: &Client, path: &str) -> Result<Vec<(u8, String)>, String> {
+    let request = Request::get(of_object(path)).body(Vec::new()).unwrap();
     let mut socket = client.connect(request).await.map_err(|error| error.to_string())?.into_stream();
     let mut seen = Vec::new();
     while let Some(Ok(message)) = socket.next().await {
@@ -259,10 +290,12 @@ async fn workspaces_are_reached_through_kube_apiserver() {
     let (address, authority) = serve(client.clone(), stop.clone()).await;
     register(&plane, &client, address, &authority).await;
 
+    let long = tokio::spawn(long_requests_last(client.clone()));
     discovery_is_that_of_subresources(&plane).await;
     a_reader_reads_logs_and_gets_no_shell(&plane).await;
     a_developer_gets_a_shell_in_one_workspace(&plane).await;
     who_asks_comes_through(&plane, &client).await;
+    long.await.unwrap();
 
     stop.cancel();
     tokio::task::spawn_blocking(move || drop(plane)).await.unwrap();
@@ -327,4 +360,14 @@ async fn who_asks_comes_through(plane: &ControlPlane, client: &Client) {
     let output = plane.kubectl_with_input(&["get", "--raw", &missing], "");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("(NotFound)") && said.contains("there is no workspace default/missing"), "{said}");
+}
+
+async fn long_requests_last(client: Client) {
+    let terminal = channels(&client, "workspaces/web/attach?terminal=clock");
+    let request = Request::get(of_object("devservers/clock/log?follow=true")).body(Vec::new()).unwrap();
+    let (terminal, log) = tokio::join!(terminal, client.request_text(request));
+    let terminal = terminal.unwrap();
+    assert_eq!(terminal.len() as u64, TICKS, "{terminal:?}");
+    assert!(terminal.last().is_some_and(|(channel, status)| *channel == 3 && status.contains("Success")));
+    assert_eq!(log.unwrap().lines().count() as u64, TICKS);
 }

@@ -151,6 +151,12 @@ pub async fn devserver(namespace: &Namespace, name: &str, spec: Value) -> DevSer
         .expect("the DevServer is refused")
 }
 
+/// Changes a DevServer by a merge patch, as a user would.
+pub async fn devserver_patch(namespace: &Namespace, name: &str, change: Value) {
+    let api: Api<DevServer> = namespace.api();
+    api.patch(name, &PatchParams::default(), &Patch::Merge(&change)).await.expect("the patch is refused");
+}
+
 /// Waits until a DevServer is as described.
 pub async fn devserver_until(
     namespace: &Namespace,

@@ -70,6 +70,7 @@ impl Settings {
             "internal": {"listen": "127.0.0.1:0"},
             "agent": {"binary": agent_binary()},
         });
+        settings.config["preview"] = json!({"domain": "localhost", "scheme": "http", "port": port});
         settings
     }
 

@@ -1,6 +1,9 @@
 //! Who may do what, and of which workspace.
 
+use std::num::NonZeroU32;
+
 use super::*;
+use crate::{gateway::api::rates::Rates, listener::Peer};
 
 #[rstest]
 #[case("reader", "GET", "devservers/web/log", 200)]
@@ -85,4 +88,27 @@ async fn too_many_restarts_are_refused() {
     let (status, body) = world.asked("developer", "POST", "devservers/web/restart", "").await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     assert!(body["details"]["retryAfterSeconds"].as_u64().unwrap() > 0, "{body}");
+}
+
+#[tokio::test]
+async fn guessing_tokens_is_slowed_down() {
+    let rates = Rates { log_in: NonZeroU32::new(2), ..Rates::default() };
+    let router = world_with(Settings { rates, ..Settings::default() }).api.public_router();
+    let ask = async |token: &str| {
+        let mut request = Request::builder()
+            .uri("/api/v1/namespaces/team/workspaces/web/files?path=a")
+            .header("authorization", format!("Bearer {token}"))
+            .body(Body::empty())
+            .unwrap();
+        let address = ([192, 0, 2, 1], 4000).into();
+        request.extensions_mut().insert(Peer { address, secure: true, certificates: Arc::new([]) });
+        router.clone().oneshot(request).await.unwrap().status().as_u16()
+    };
+    assert_eq!(ask("token-of-developer").await, 200);
+    for guess in ["one", "two", "three"] {
+        assert_eq!(ask(guess).await, 401);
+    }
+    assert_eq!(ask("four").await, 429);
+    // Who was let in just before is not shut out with the guesser next door.
+    assert_eq!(ask("token-of-developer").await, 200);
 }
