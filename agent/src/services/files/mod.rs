@@ -3,11 +3,18 @@
 //! [`confine`] decides where a path may lead, and everything here opens files only through it.
 //! What a file is about (repositories, processes) has no place here.
 
+mod condition;
 mod confine;
+mod delete;
+mod list;
 mod problem;
 mod read;
+mod write;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use axum::{Router, routing::get};
 use berth_link::wire::AgentProblem;
@@ -22,6 +29,8 @@ const TEMPORARY: &str = "/tmp";
 #[derive(Debug)]
 struct Files {
     places: Places,
+    /// Held from looking at a condition to doing what hangs on it.
+    turn: Mutex<()>,
 }
 
 /// The routes.
@@ -30,7 +39,11 @@ pub fn router(settings: &Settings) -> Router {
 }
 
 fn over(places: Places) -> Router {
-    Router::new().route("/v1/files", get(read::read)).with_state(Arc::new(Files { places }))
+    let own = get(read::read).put(write::write).delete(delete::delete);
+    Router::new()
+        .route("/v1/files", own)
+        .route("/v1/files/list", get(list::list))
+        .with_state(Arc::new(Files { places, turn: Mutex::new(()) }))
 }
 
 /// Does what may wait for a disk.

@@ -57,10 +57,11 @@ async fn code(response: Response) -> (u16, String) {
     (status, problem.code)
 }
 
-#[allow(dead_code)]
 fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
+mod changing;
+mod listing;
 mod reading;
