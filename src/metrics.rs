@@ -13,7 +13,7 @@ use prometheus::{
 
 use crate::{
     backend::ItemKind,
-    controller::{context::Context, workspace::Phase},
+    controller::{context::Context, devserver, workspace::Phase},
 };
 
 /// All counters of the operator.
@@ -26,6 +26,7 @@ pub struct Metrics {
     backend_calls: IntCounterVec,
     backend_seconds: HistogramVec,
     workspaces: IntGaugeVec,
+    devservers: IntGaugeVec,
     orphans: IntGaugeVec,
     ledger: IntGauge,
     leader: IntGauge,
@@ -80,6 +81,7 @@ impl Metrics {
                 fast,
             )?,
             workspaces: gauge(&registry, "berth_workspaces", "Workspaces by phase", &["phase"])?,
+            devservers: gauge(&registry, "berth_devservers", "DevServers by phase", &["phase"])?,
             orphans: gauge(
                 &registry,
                 "berth_orphans",
@@ -148,23 +150,35 @@ impl Metrics {
 
     fn count_objects(&self) {
         let context = self.objects.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        let mut phases: BTreeMap<&str, i64> = Phase::ALL.iter().map(|phase| (phase.as_str(), 0)).collect();
         let Some(context) = context else {
             self.workspaces.reset();
+            self.devservers.reset();
             return;
         };
-        for workspace in context.objects.workspaces() {
-            let phase = workspace.status.as_ref().and_then(|status| Phase::parse(status.phase.as_deref()?));
-            *phases.entry(phase.unwrap_or(Phase::Pending).as_str()).or_default() += 1;
-        }
-        for (phase, count) in phases {
-            self.workspaces.with_label_values(&[phase]).set(count);
-        }
+        let all = context.objects.workspaces();
+        let words = all.iter().map(|one| one.status.as_ref()?.phase.as_deref());
+        count(&self.workspaces, &Phase::ALL.map(Phase::as_str), words);
+        let all = context.objects.devservers();
+        let words = all.iter().map(|one| one.status.as_ref()?.phase.as_deref());
+        count(&self.devservers, &devserver::Phase::ALL.map(devserver::Phase::as_str), words);
         for (name, backend) in &context.backends {
             for host in backend.hosts() {
                 self.hosts.with_label_values(&[name, &host.name]).set(i64::from(host.unreachable.is_none()));
             }
         }
+    }
+}
+
+/// Sets a gauge to the number of objects in each phase. One that has none yet, or none of these,
+/// counts as pending.
+fn count<'a>(gauge: &IntGaugeVec, phases: &[&'a str], words: impl Iterator<Item = Option<&'a str>>) {
+    let mut counts: BTreeMap<&str, i64> = phases.iter().map(|phase| (*phase, 0)).collect();
+    for word in words {
+        let phase = word.filter(|word| phases.contains(word)).unwrap_or("Pending");
+        *counts.entry(phase).or_default() += 1;
+    }
+    for (phase, count) in counts {
+        gauge.with_label_values(&[phase]).set(count);
     }
 }
 

@@ -182,6 +182,12 @@ impl Objects {
         self.workspaces.iter().find_map(|store| store.get(key)).map(|workspace| self.freshest(workspace))
     }
 
+    /// Every DevServer, as fresh as it is known.
+    pub fn devservers(&self) -> Vec<Arc<DevServer>> {
+        let all = self.devservers.iter().flat_map(Store::state);
+        all.map(|devserver| self.freshest_devserver(devserver)).collect()
+    }
+
     /// The DevServers of a Workspace, whether that exists or not.
     pub fn devservers_of(&self, key: &WorkspaceKey) -> Vec<Arc<DevServer>> {
         self.devservers.iter().flat_map(|store| devservers_of(store, key)).collect()

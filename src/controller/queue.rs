@@ -1,7 +1,7 @@
 //! Feeding the controllers: watches of the API server, changes on the backends, ended tasks.
 
 use std::{
-    collections::hash_map::DefaultHasher,
+    collections::{HashMap, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
     sync::Arc,
     time::Duration,
@@ -193,6 +193,10 @@ fn wake_waiting(context: &Context, template: &Template) {
     }
 }
 
+/// What an agent tells of its processes within this time is looked at together: whoever works in
+/// the workspace may have it tell more than anybody wants to know.
+const TOGETHER: Duration = Duration::from_millis(50);
+
 /// Runs the DevServer controller over one watch until `stop` is cancelled, then lets what is under
 /// way come to its end.
 pub async fn devservers(
@@ -204,13 +208,21 @@ pub async fn devservers(
     let (known, filled) = (watched.reader(), watched.filled());
     let (reader, objects) = watched.objects();
     let looking = Arc::clone(&context);
-    // One that comes, changes or goes may change what its siblings are left with.
+    let mut seen = HashMap::new();
+    // One that comes, changes or goes may change what its siblings are left with; what is said of
+    // it does not.
     let changed = objects.filter_map(|object| future::ready(object.ok())).flat_map(move |object| {
         let own = ObjectRef::from_obj(&object);
-        if *filled.borrow() && known.get(&own).is_none() {
+        let going = object.metadata.deletion_timestamp.is_some();
+        let face = (object.uid(), object.metadata.generation, going);
+        let other = if *filled.borrow() && known.get(&own).is_none() {
             devserver::forget(&looking, &object);
-        }
-        let siblings = devservers_of(&known, &devserver::home_of(&object));
+            seen.remove(&own);
+            true
+        } else {
+            seen.insert(own.clone(), face.clone()) != Some(face)
+        };
+        let siblings = if other { devservers_of(&known, &devserver::home_of(&object)) } else { Vec::new() };
         let mut all: Vec<_> = siblings.iter().map(|one| ObjectRef::from_obj(one.as_ref())).collect();
         // While the cache is being filled the object itself is not in it yet.
         all.push(own);
@@ -220,7 +232,8 @@ pub async fn devservers(
     let queue = futures::stream::select(changed, triggered)
         .map(Ok::<_, watcher::Error>)
         .take_until(stop.cancelled_owned());
-    let config = controller::Config::default().concurrency(context.config.controller.concurrency);
+    let config =
+        controller::Config::default().concurrency(context.config.controller.concurrency).debounce(TOGETHER);
     let policy = |devserver: Arc<DevServer>, error: &kube::Error, context: Arc<Context>| {
         // Somebody else wrote in between, or it is gone: the next pass sees what.
         if matches!(error, kube::Error::Api(status) if status.code == 409 || status.code == 404) {

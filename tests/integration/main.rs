@@ -14,6 +14,7 @@ mod chart;
 mod devserver;
 mod docker_backend;
 mod gateway;
+mod previews;
 mod start_up;
 mod support;
 mod workspace;

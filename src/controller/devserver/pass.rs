@@ -150,7 +150,10 @@ fn note(context: &Context, written: DevServer) -> Arc<DevServer> {
 /// Tells the agent of a Workspace all of its processes. Only for when every DevServer is known:
 /// what is missing is ended.
 pub fn tell_agent(context: &Context, home: &WorkspaceKey) {
-    if let Some(body) = context.objects.workspace(home).as_deref().and_then(body_of) {
+    let workspace = context.objects.workspace(home);
+    // What goes away is told nothing more, and may be forgotten already.
+    let staying = workspace.filter(|workspace| workspace.metadata.deletion_timestamp.is_none());
+    if let Some(body) = staying.as_deref().and_then(body_of) {
         context.note_body(body, home.clone());
         context.devservers.publish(body, &context.objects.devservers_of(home), &context.agents);
     }
