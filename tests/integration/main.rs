@@ -12,6 +12,7 @@ mod api;
 mod chaos;
 mod chart;
 mod docker_backend;
+mod plugin;
 mod start_up;
 mod support;
 mod workspace;
