@@ -13,7 +13,14 @@ use super::{copy::Place, port_forward::PortPair};
 /// within the time; 4 not found; 5 not allowed. exec and shell end with the exit code of what
 /// they ran.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-berth", bin_name = "kubectl berth", version, about, long_about, propagate_version = false)]
+#[command(
+    name = "kubectl-berth",
+    bin_name = "kubectl berth",
+    version,
+    about,
+    long_about,
+    propagate_version = false
+)]
 pub struct Arguments {
     /// Which cluster, and as whom.
     #[command(flatten)]

@@ -4,7 +4,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
 use futures::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use kube::client::Body;
@@ -52,21 +52,24 @@ pub async fn open(
         request.headers_mut().insert(name, value);
     }
     let answer = to.send(request).await?;
-    let holds = |name: header::HeaderName, wanted: &str| {
-        answer.headers().get(name).is_some_and(|value| value.as_bytes() == wanted.as_bytes())
-    };
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS
-        || !holds(header::SEC_WEBSOCKET_ACCEPT, &derive_accept_key(key.as_bytes()))
-        || !holds(header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL)
-    {
+    if !agreed(answer.status(), answer.headers(), &key) {
         return Err(Failure::failed("the server did not agree to a WebSocket of v5.channel.k8s.io"));
     }
     let upgraded = hyper::upgrade::on(answer)
         .await
         .map_err(|error| Failure::failed(format!("the connection broke: {error}")))?;
-    let (sink, stream) =
-        Socket::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await.split();
+    let (sink, stream) = Socket::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await.split();
     Ok((Sender { sink }, Receiver { stream }))
+}
+
+/// Whether the server agreed to what was asked for.
+fn agreed(status: StatusCode, headers: &HeaderMap, key: &str) -> bool {
+    let holds = |name: HeaderName, wanted: &str| {
+        headers.get(name).is_some_and(|value| value.as_bytes() == wanted.as_bytes())
+    };
+    status == StatusCode::SWITCHING_PROTOCOLS
+        && holds(header::SEC_WEBSOCKET_ACCEPT, &derive_accept_key(key.as_bytes()))
+        && holds(header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL)
 }
 
 /// The connection is gone.

@@ -49,12 +49,20 @@ impl Cluster {
 
     /// A workspace of the namespace.
     pub fn workspace(&self, name: &str) -> Subresources<'_> {
-        Subresources { cluster: self, plural: "workspaces", subject: Subject::workspace(name, &self.namespace) }
+        Subresources {
+            cluster: self,
+            plural: "workspaces",
+            subject: Subject::workspace(name, &self.namespace),
+        }
     }
 
     /// A dev server of the namespace.
     pub fn dev_server(&self, name: &str) -> Subresources<'_> {
-        Subresources { cluster: self, plural: "devservers", subject: Subject::dev_server(name, &self.namespace) }
+        Subresources {
+            cluster: self,
+            plural: "devservers",
+            subject: Subject::dev_server(name, &self.namespace),
+        }
     }
 
     /// Does something within the time for one request.
@@ -91,10 +99,8 @@ async fn config(access: &Access) -> Result<Config, Failure> {
             server.parse().map_err(|error| Failure::usage(format!("--server {server:?}: {error}")))?;
     }
     if let Some(token) = &access.token {
-        config.auth_info = kube::config::AuthInfo {
-            token: Some(SecretString::from(token.clone())),
-            ..Default::default()
-        };
+        config.auth_info =
+            kube::config::AuthInfo { token: Some(SecretString::from(token.clone())), ..Default::default() };
     }
     if let Some(user) = &access.impersonate {
         config.auth_info.impersonate = Some(user.clone());
@@ -134,10 +140,9 @@ impl Subresources<'_> {
         format!("{path}?{pairs}")
     }
 
-    /// Sends a request, and gives the answer when it is a success. Both bodies stream.
+    /// Sends a request, and gives the answer when it is a success; its body streams.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
-        let answer =
-            self.cluster.client.send(request).await.map_err(|error| self.subject.failure(error))?;
+        let answer = self.cluster.client.send(request).await.map_err(|error| self.subject.failure(error))?;
         match answer.status() {
             status if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS => Ok(answer),
             status => Err(self.subject.refusal(&refusal(status, answer).await)),

@@ -12,15 +12,18 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use http::Method;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::BodyExt;
 use kube::client::Body;
 use tokio::{io::AsyncWriteExt, sync::mpsc, task::spawn_blocking};
-use tokio_util::io::ReaderStream;
 
 use super::{
     client::{Cluster, Subresources},
     exit::{Failure, Kind},
 };
+
+/// Most bytes of an upload: it is held in memory, since the client of the API server takes no
+/// streams.
+const LARGEST_UPLOAD: u64 = 512 << 20;
 
 /// One end of a copy.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -68,7 +71,9 @@ pub async fn run(cluster: &Cluster, from: &Place, to: &Place) -> Result<u8, Fail
         (Place::Local(from), Place::Remote { workspace, path }) => {
             upload(&cluster.workspace(workspace), from, path).await?;
         }
-        _ => return Err(Failure::usage("one of the two places is WORKSPACE:PATH, the other one a path here")),
+        _ => {
+            return Err(Failure::usage("one of the two places is WORKSPACE:PATH, the other one a path here"));
+        }
     }
     Ok(0)
 }
@@ -100,41 +105,31 @@ async fn download(workspace: &Subresources<'_>, path: &str, to: &Path) -> Result
 async fn upload(workspace: &Subresources<'_>, from: &Path, path: &str) -> Result<(), Failure> {
     let metadata = tokio::fs::metadata(from).await.map_err(|error| about(from, error))?;
     if metadata.is_dir() {
-        let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(8);
-        let (folder, failed) = (from.to_owned(), sender.clone());
-        let packing = spawn_blocking(move || {
-            let packed = pack(&folder, PipeWriter { sender });
-            if let Err(error) = &packed {
-                // The archive breaks off, so that half of one is not taken for a whole one.
-                let _ = failed.blocking_send(Err(io::Error::other(error.to_string())));
-            }
-            packed
-        });
-        let parts = futures::stream::unfold(receiver, async |mut receiver| {
-            receiver.recv().await.map(|part| (part, receiver))
-        });
-        let sent = put(workspace, "files/archive", vec![("path", path.to_owned())], parts).await;
-        let packed = packing.await.map_err(|error| Failure::failed(error.to_string()))?;
-        return sent.and(packed.map_err(|error| about(from, error)));
+        let folder = from.to_owned();
+        let packed = spawn_blocking(move || pack(&folder)).await;
+        let packed = packed.map_err(|error| Failure::failed(error.to_string()))?;
+        let archive = packed.map_err(|error| about(from, error))?;
+        return put(workspace, "files/archive", vec![("path", path.to_owned())], archive).await;
+    }
+    if metadata.len() > LARGEST_UPLOAD {
+        return Err(about(from, too_large()));
     }
     let path = match path.ends_with('/') {
         true => format!("{path}{}", last_part(&from.to_string_lossy())?),
         false => path.to_owned(),
     };
     let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
-    let file = tokio::fs::File::open(from).await.map_err(|error| about(from, error))?;
-    let query = vec![("path", path), ("mode", format!("{:o}", mode & 0o777))];
-    put(workspace, "files", query, ReaderStream::new(file)).await
+    let content = tokio::fs::read(from).await.map_err(|error| about(from, error))?;
+    put(workspace, "files", vec![("path", path), ("mode", format!("{:o}", mode & 0o777))], content).await
 }
 
 async fn put(
     workspace: &Subresources<'_>,
     subresource: &str,
     query: Vec<(&str, String)>,
-    parts: impl futures::Stream<Item = io::Result<Bytes>> + Send + 'static,
+    content: Vec<u8>,
 ) -> Result<(), Failure> {
-    let body = Body::wrap_body(StreamBody::new(parts.map_ok(hyper::body::Frame::data)));
-    let mut request = workspace.request(Method::PUT, subresource, &query, body)?;
+    let mut request = workspace.request(Method::PUT, subresource, &query, Body::from(content))?;
     let kind = http::HeaderValue::from_static("application/octet-stream");
     request.headers_mut().insert(http::header::CONTENT_TYPE, kind);
     workspace.send(request).await.map(drop)
@@ -158,11 +153,15 @@ async fn through_channel(
 }
 
 /// Packs a folder. Links are packed as links.
-fn pack(folder: &Path, writer: PipeWriter) -> io::Result<()> {
-    let mut archive = tar::Builder::new(io::BufWriter::with_capacity(64 << 10, writer));
+fn pack(folder: &Path) -> io::Result<Vec<u8>> {
+    let mut archive = tar::Builder::new(Bounded(Vec::new()));
     archive.follow_symlinks(false);
     archive.append_dir_all(".", folder)?;
-    archive.into_inner()?.flush()
+    Ok(archive.into_inner()?.0)
+}
+
+fn too_large() -> io::Error {
+    io::Error::other(format!("more than the {} MiB that can be sent at once", LARGEST_UPLOAD >> 20))
 }
 
 /// Unpacks files and folders below a folder.
@@ -209,16 +208,17 @@ impl Read for PipeReader {
     }
 }
 
-struct PipeWriter {
-    sender: mpsc::Sender<io::Result<Bytes>>,
-}
+/// Memory with a bound.
+struct Bounded(Vec<u8>);
 
-impl Write for PipeWriter {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.sender
-            .blocking_send(Ok(Bytes::copy_from_slice(buffer)))
-            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(buffer.len())
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.0.len().saturating_add(bytes.len());
+        if u64::try_from(length).unwrap_or(u64::MAX) > LARGEST_UPLOAD {
+            return Err(too_large());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -55,12 +55,16 @@ mod tests {
 
     #[test]
     fn a_broken_way_is_no_end() {
-        assert!(matches!(ending(json!({"status": "Failure", "code": 502, "message": "x"})), Ending::Broken(_)));
+        assert!(matches!(
+            ending(json!({"status": "Failure", "code": 502, "message": "x"})),
+            Ending::Broken(_)
+        ));
     }
 
     #[test]
     fn a_revoked_right_is_an_end() {
-        let Ending::Refused(failure) = ending(json!({"status": "Failure", "code": 403, "message": "no"})) else {
+        let Ending::Refused(failure) = ending(json!({"status": "Failure", "code": 403, "message": "no"}))
+        else {
             panic!("it goes on");
         };
         assert_eq!(failure.kind, Kind::Forbidden);

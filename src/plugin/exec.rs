@@ -104,9 +104,7 @@ async fn stream(
 }
 
 /// The next piece of input, or its end; nothing, for ever, where none is wanted.
-async fn next(
-    input: &mut Option<tokio::sync::mpsc::Receiver<bytes::Bytes>>,
-) -> Option<Option<bytes::Bytes>> {
+async fn next(input: &mut Option<tokio::sync::mpsc::Receiver<bytes::Bytes>>) -> Option<Option<bytes::Bytes>> {
     match input {
         Some(input) => Some(input.recv().await),
         None => std::future::pending().await,

@@ -119,14 +119,18 @@ impl Subject {
         let Self { kind, name, namespace } = self;
         let message = one_line(&status.message);
         // Without the API service nobody knows the path, and there is no word of the object.
-        let unserved = status.code == 404 && message.contains("could not find the requested resource")
-            || status.code == 404 && message.contains("page not found");
+        let unserved = status.code == 404
+            && ["could not find the requested resource", "page not found"]
+                .iter()
+                .any(|words| message.contains(words));
         match (status.code, status.reason.as_str()) {
             _ if unserved => Failure::failed("the cluster does not serve this part of Berth")
                 .hint("Is Berth installed, with its gateway? kubectl get apiservices | grep berth.dev"),
             (404, _) if names_the_object(status, name) => {
                 Failure::new(Kind::NotFound, format!("{kind} {name:?} not found in namespace {namespace:?}"))
-                    .hint(format!("kubectl get {kind}s -n {namespace} lists what there is; -n names another namespace."))
+                    .hint(format!(
+                        "kubectl get {kind}s -n {namespace} lists what there is; -n names another namespace."
+                    ))
             }
             (404, _) => Failure::new(Kind::NotFound, message),
             (401, _) => Failure::new(Kind::Forbidden, "the cluster does not know you (401 Unauthorized)")
@@ -182,11 +186,29 @@ mod tests {
     }
 
     #[rstest]
-    #[case(404, "NotFound", "workspaces.berth.dev \"x\" not found", Kind::NotFound, "workspace \"x\" not found in namespace \"y\"")]
-    #[case(404, "NotFound", "the server could not find the requested resource", Kind::Failed, "the cluster does not serve this part of Berth")]
+    #[case(
+        404,
+        "NotFound",
+        "workspaces.berth.dev \"x\" not found",
+        Kind::NotFound,
+        "workspace \"x\" not found in namespace \"y\""
+    )]
+    #[case(
+        404,
+        "NotFound",
+        "the server could not find the requested resource",
+        Kind::Failed,
+        "the cluster does not serve this part of Berth"
+    )]
     #[case(404, "PathNotFound", "there is no /workspace/a", Kind::NotFound, "there is no /workspace/a")]
     #[case(403, "Forbidden", "you may not", Kind::Forbidden, "you may not")]
-    #[case(401, "Unauthorized", "Unauthorized", Kind::Forbidden, "the cluster does not know you (401 Unauthorized)")]
+    #[case(
+        401,
+        "Unauthorized",
+        "Unauthorized",
+        Kind::Forbidden,
+        "the cluster does not know you (401 Unauthorized)"
+    )]
     #[case(409, "Suspended", "it is suspended", Kind::NotReady, "it is suspended")]
     #[case(409, "Conflict", "it exists", Kind::Failed, "it exists")]
     #[case(503, "NotReady", "its agent\nis not there", Kind::NotReady, "its agent is not there")]

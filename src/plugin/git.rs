@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn a_status_reads_as_git_s_own() {
-        let change = |kind: &str, path: &str| Change { path: path.to_owned(), kind: kind.to_owned(), from: None };
+        let change =
+            |kind: &str, path: &str| Change { path: path.to_owned(), kind: kind.to_owned(), from: None };
         let status = GitStatus {
             branch: Some("main".to_owned()),
             ahead: 2,

@@ -1,14 +1,11 @@
 //! The terminal and the streams of this machine.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
 
 use berth_link::wire::terminal::Size;
 use bytes::Bytes;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
-use tokio::{
-    io::{AsyncReadExt, stdin},
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
 
 use super::exit::Failure;
 
@@ -51,11 +48,12 @@ pub fn size() -> Size {
 /// Standard input, piece by piece; it ends where standard input ends.
 pub fn input() -> mpsc::Receiver<Bytes> {
     let (sender, receiver) = mpsc::channel(8);
-    tokio::spawn(async move {
-        let mut input = stdin();
+    // A thread of its own: a read of standard input can not be ended, and ends with the process.
+    std::thread::spawn(move || {
+        let mut input = std::io::stdin().lock();
         let mut buffer = vec![0; 16 << 10];
-        while let Ok(length @ 1..) = input.read(&mut buffer).await {
-            if sender.send(Bytes::copy_from_slice(&buffer[..length])).await.is_err() {
+        while let Ok(length @ 1..) = input.read(&mut buffer) {
+            if sender.blocking_send(Bytes::copy_from_slice(&buffer[..length])).is_err() {
                 break;
             }
         }

@@ -21,8 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub async fn run(cluster: &Cluster, wanted: &Logs) -> Result<u8, Failure> {
     let dev_server = cluster.dev_server(&wanted.dev_server.0);
     let mut printer = Printer { timestamps: wanted.timestamps };
-    let mut offset =
-        once(&dev_server, ("tailLines", wanted.tail.to_string()), &mut printer).await?;
+    let mut offset = once(&dev_server, ("tailLines", wanted.tail.to_string()), &mut printer).await?;
     if !wanted.follow {
         return Ok(0);
     }
@@ -101,7 +100,10 @@ impl Printer {
 /// A line without the `[time] [stream]` before it.
 fn text_of(line: &[u8]) -> &[u8] {
     let after = |text: &'_ [u8]| -> Option<usize> {
-        text.starts_with(b"[").then(|| text.iter().position(|byte| *byte == b']')).flatten().map(|end| end + 2)
+        text.starts_with(b"[")
+            .then(|| text.iter().position(|byte| *byte == b']'))
+            .flatten()
+            .map(|end| end + 2)
     };
     after(line)
         .and_then(|time| Some(time + after(line.get(time..)?)?))

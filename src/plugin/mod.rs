@@ -43,7 +43,6 @@ pub fn main() -> ExitCode {
         Err(error) => return ended(Err(error.into())),
     };
     let result = runtime.block_on(act(&arguments));
-    // A read of standard input can not be ended; it is not waited for.
     runtime.shutdown_background();
     ended(result)
 }
@@ -61,7 +60,12 @@ fn ended(result: Result<u8, Failure>) -> ExitCode {
 async fn act(arguments: &Arguments) -> Result<u8, Failure> {
     match &arguments.command {
         Command::Completion { shell } => {
-            clap_complete::generate(*shell, &mut Arguments::command(), "kubectl-berth", &mut std::io::stdout());
+            clap_complete::generate(
+                *shell,
+                &mut Arguments::command(),
+                "kubectl-berth",
+                &mut std::io::stdout(),
+            );
             return Ok(0);
         }
         Command::Version => {
@@ -85,7 +89,9 @@ async fn act(arguments: &Arguments) -> Result<u8, Failure> {
         Command::Suspend { workspace } => {
             lifecycle::set_mode(cluster, workspace, OperatingMode::Suspended).await
         }
-        Command::Resume { workspace } => lifecycle::set_mode(cluster, workspace, OperatingMode::Running).await,
+        Command::Resume { workspace } => {
+            lifecycle::set_mode(cluster, workspace, OperatingMode::Running).await
+        }
         Command::Restart { target } => lifecycle::restart(cluster, target).await,
         Command::Why { target, output } => why::run(cluster, target.as_ref(), *output).await,
         Command::Wait { workspace, goal, timeout, output } => {

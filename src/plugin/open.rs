@@ -39,8 +39,9 @@ pub async fn run(cluster: &Cluster, wanted: &Open) -> Result<u8, Failure> {
 }
 
 async fn terminal(cluster: &Cluster, workspace: &str) -> Result<String, Failure> {
-    let answer = cluster.workspace(workspace).post("ticket", &json!({"for": "terminal"}));
-    let ticket: Ticket = serde_json::from_slice(&cluster.in_time(answer).await?)?;
+    let (workspace, wanted) = (cluster.workspace(workspace), json!({"for": "terminal"}));
+    let answer = cluster.in_time(workspace.post("ticket", &wanted)).await?;
+    let ticket: Ticket = serde_json::from_slice(&answer)?;
     Ok(ticket.url)
 }
 

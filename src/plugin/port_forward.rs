@@ -29,7 +29,8 @@ impl FromStr for PortPair {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let port = |text: &str| text.parse::<u16>().map_err(|_| format!("{text:?} is no port, from 1 to 65535"));
+        let port =
+            |text: &str| text.parse::<u16>().map_err(|_| format!("{text:?} is no port, from 1 to 65535"));
         let pair = match text.split_once(':') {
             None => {
                 let both = port(text)?;

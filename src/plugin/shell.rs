@@ -109,8 +109,8 @@ impl Viewer<'_> {
 
     /// One connection to the terminal.
     async fn join(&mut self, joined: &mut bool) -> Result<Parted, Failure> {
-        let opening = channels::open(&self.workspace, "attach", &self.query());
-        let (mut sender, mut receiver) = opening.await?;
+        let query = self.query();
+        let (mut sender, mut receiver) = channels::open(&self.workspace, "attach", &query).await?;
         *joined = true;
         loop {
             tokio::select! {

@@ -26,9 +26,7 @@ pub fn plain(text: &str) -> String {
 
 /// Lines that can not command a terminal; line breaks and tabs stay.
 pub fn plain_lines(text: &str) -> String {
-    text.chars()
-        .filter(|character| !character.is_control() || matches!(character, '\n' | '\t'))
-        .collect()
+    text.chars().filter(|character| !character.is_control() || matches!(character, '\n' | '\t')).collect()
 }
 
 /// A size in bytes, short.
@@ -60,7 +58,10 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_lines_end_without_spaces() {
-        let rows = [["1".to_owned(), "é".to_owned(), "x".to_owned()], ["22".to_owned(), String::new(), String::new()]];
+        let rows = [
+            ["1".to_owned(), "é".to_owned(), "x".to_owned()],
+            ["22".to_owned(), String::new(), String::new()],
+        ];
         assert_eq!(render(["PID", "USER", "COMMAND"], &rows), "PID   USER   COMMAND\n1     é      x\n22\n");
     }
 

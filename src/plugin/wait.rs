@@ -42,8 +42,7 @@ pub async fn run(
     let mut progress = Progress::new();
     let mut last = String::new();
     let waiting = async {
-        let mut seen =
-            std::pin::pin!(watcher::watch_object(api.clone(), name).default_backoff());
+        let mut seen = std::pin::pin!(watcher::watch_object(api.clone(), name).default_backoff());
         loop {
             let found = match seen.try_next().await {
                 Ok(Some(Some(found))) => found,
@@ -71,8 +70,11 @@ pub async fn run(
     progress.clear()?;
     let found = found.unwrap_or_else(|_| {
         let limit = humantime::format_duration(limit);
-        Err(Failure::new(Kind::NotReady, format!("workspace {name:?} is not {} after {limit}: {last}", word(goal)))
-            .hint(format!("kubectl berth why {name} -n {} says more.", cluster.namespace)))
+        Err(Failure::new(
+            Kind::NotReady,
+            format!("workspace {name:?} is not {} after {limit}: {last}", word(goal)),
+        )
+        .hint(format!("kubectl berth why {name} -n {} says more.", cluster.namespace)))
     })?;
     match output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&found)?),
@@ -102,12 +104,16 @@ fn look(workspace: &Workspace, goal: Goal) -> Look {
             return Look::Stuck("it is suspended; kubectl berth resume starts it".to_owned());
         }
         Goal::Suspended if ready => {
-            return Look::Stuck("it is not meant to be suspended; kubectl berth suspend does that".to_owned());
+            return Look::Stuck(
+                "it is not meant to be suspended; kubectl berth suspend does that".to_owned(),
+            );
         }
         _ => {}
     }
     match &status.error {
-        Some(error) if !error.retryable => Look::Stuck(format!("{}: {}", error.reason, plain(&error.message))),
+        Some(error) if !error.retryable => {
+            Look::Stuck(format!("{}: {}", error.reason, plain(&error.message)))
+        }
         error => {
             let step = match (&status.step, status.step_index, status.total_steps) {
                 (Some(step), Some(index), Some(total)) => format!(" {index}/{total} {step}"),

@@ -15,6 +15,7 @@ mod devserver;
 mod docker_backend;
 mod gateway;
 mod previews;
+mod plugin;
 mod start_up;
 mod support;
 mod workspace;

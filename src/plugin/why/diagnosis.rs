@@ -98,7 +98,8 @@ pub fn of_workspace(workspace: &Workspace) -> Diagnosis {
     let status = workspace.status.clone().unwrap_or_default();
     let suspended = workspace.spec.operating_mode == OperatingMode::Suspended;
     let seen = status.observed_generation == workspace.metadata.generation;
-    let unseen = (!seen).then(|| unseen(status.observed_generation, workspace.creation_timestamp().map(|t| t.0)));
+    let unseen =
+        (!seen).then(|| unseen(status.observed_generation, workspace.creation_timestamp().map(|t| t.0)));
     let at_rest = suspended && status.phase.as_deref() == Some("Suspended") && status.error.is_none();
     let trouble = unseen.or_else(|| {
         if at_rest { None } else { failed(status.error.as_ref()).or_else(|| obstacle(&status.conditions)) }
@@ -140,8 +141,7 @@ pub fn of_workspace(workspace: &Workspace) -> Diagnosis {
 pub fn of_dev_server(name: &str, generation: Option<i64>, object: &Value) -> Diagnosis {
     let status = &object["status"];
     let text = |field: &str| status[field].as_str().map(str::to_owned);
-    let conditions: Vec<Condition> =
-        serde_json::from_value(status["conditions"].clone()).unwrap_or_default();
+    let conditions: Vec<Condition> = serde_json::from_value(status["conditions"].clone()).unwrap_or_default();
     let observed = status["observedGeneration"].as_i64();
     let phase = text("phase").unwrap_or_else(|| "Pending".to_owned());
     let stopped = object["spec"]["operatingMode"] == "Stopped" && phase == "Stopped";
@@ -254,7 +254,11 @@ mod tests {
     #[case::no_cause("Running", json!({"observedGeneration": 2, "conditions": [condition("Ready", "False", "X"), condition("Reconciling", "True", "Y")]}), Some("X"))]
     #[case::suspended("Suspended", json!({"observedGeneration": 2, "phase": "Suspended", "conditions": [condition("Ready", "False", "Suspended")]}), None)]
     #[case::suspending("Suspended", json!({"observedGeneration": 2, "phase": "Suspending", "conditions": [condition("Ready", "False", "Suspending")]}), Some("Suspending"))]
-    fn a_workspace_is_in_trouble_for(#[case] mode: &str, #[case] status: Value, #[case] expected: Option<&str>) {
+    fn a_workspace_is_in_trouble_for(
+        #[case] mode: &str,
+        #[case] status: Value,
+        #[case] expected: Option<&str>,
+    ) {
         assert_eq!(reason(&of_workspace(&workspace(mode, status))), expected);
     }
 
@@ -297,7 +301,11 @@ mod tests {
             serde_json::from_value::<Event>(json!({"metadata": {}, "involvedObject": {}, "type": type_, "reason": reason, "lastTimestamp": at})).unwrap()
         };
         let mut found = of_workspace(&workspace("Running", json!({})));
-        found.add_events(&[event("Warning", "Old", 1), event("Normal", "Good", 3), event("Warning", "New", 2)]);
+        found.add_events(&[
+            event("Warning", "Old", 1),
+            event("Normal", "Good", 3),
+            event("Warning", "New", 2),
+        ]);
         let reasons: Vec<_> = found.events.iter().map(|event| event.reason.as_str()).collect();
         assert_eq!(reasons, ["New", "Old"]);
     }

@@ -65,7 +65,12 @@ mod tests {
         assert!(text.starts_with(
             "devserver/web is Failed: CrashLoop, for 60s\n  What:   it ended [2J with 1\n  Where:  started again 3 times\n  Output:\n    line 88\n"
         ), "{text}");
-        assert!(text.ends_with("    line 99\n  Events:\n               R: m\n  To do:  Its output: kubectl berth logs web\n"), "{text}");
+        assert!(
+            text.ends_with(
+                "    line 99\n  Events:\n               R: m\n  To do:  Its output: kubectl berth logs web\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]
