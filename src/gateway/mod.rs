@@ -21,6 +21,8 @@ use crate::{
 pub mod access;
 pub mod objects;
 pub mod public;
+pub mod terminal;
+pub mod tickets;
 
 /// A running gateway, as the rest of the process holds it.
 #[derive(Clone)]

@@ -15,4 +15,5 @@ mod docker_backend;
 mod plugin;
 mod start_up;
 mod support;
+mod terminal;
 mod workspace;
