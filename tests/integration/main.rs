@@ -18,4 +18,5 @@ mod previews;
 mod plugin;
 mod start_up;
 mod support;
+mod terminal;
 mod workspace;
