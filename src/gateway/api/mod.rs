@@ -4,7 +4,7 @@
 //! `subresources.berth.dev` ([`serve`] is its server), [`Api::public_router`] on the public
 //! address under `/api/v1`. A request goes one way: who asks ([`identity`]), what is asked
 //! ([`operation`]), how often ([`rates`]), whether that is allowed ([`review`]), of which
-//! workspace ([`objects`]), and then to its handler, which asks the agent ([`agent`]). [`gate`]
+//! workspace ([`objects`]), and then to its handler, which asks the agent ([`agent`]). `gate`
 //! is that way; nothing reaches an agent but through it.
 //!
 //! | Request below `namespaces/{namespace}/` | What | Right |
