@@ -21,7 +21,8 @@ impl House {
             logs: below("logs"),
             workspace: folder.path().to_owned(),
             home: folder.path().to_owned(),
-            ..supervisor::Settings::default()
+            user: "root".to_owned(),
+            shell: "/bin/bash".into(),
         };
         std::fs::create_dir_all(&settings.state).unwrap();
         std::fs::create_dir_all(&settings.logs).unwrap();
@@ -144,4 +145,59 @@ async fn a_process_has_a_state_a_log_and_errors() {
     let (restarted, body) = world.asked("developer", "POST", "devservers/web/restart", "").await;
     assert_eq!(restarted, StatusCode::NO_CONTENT, "{body}");
     house.leave().await;
+}
+
+/// The files of a temporary folder.
+fn files(folder: &TempDir) -> World {
+    let settings = berth_agent::services::Settings {
+        workspace: folder.path().to_owned(),
+        home: folder.path().to_owned(),
+        ..berth_agent::services::Settings::default()
+    };
+    world_of(berth_agent::services::files::router(&settings), Settings::default())
+}
+
+#[tokio::test]
+async fn files_are_written_read_and_deleted() {
+    let folder = TempDir::new().unwrap();
+    let world = files(&folder);
+    let path = "workspaces/web/files?path=a%20b";
+    let written = world.request("developer", "PUT", path, "hello").await;
+    assert_eq!(written.status(), StatusCode::NO_CONTENT);
+    let read = world.request("reader", "GET", path, "").await;
+    assert_eq!(read.headers()["etag"], written.headers()["etag"]);
+    assert_eq!(read.into_body().collect().await.unwrap().to_bytes(), "hello");
+    let (_, listing) = world.asked("reader", "GET", "workspaces/web/files/list", "").await;
+    assert_eq!(listing["entries"][0]["name"], "a b", "{listing}");
+    let (deleted, body) = world.asked("developer", "DELETE", path, "").await;
+    assert_eq!(deleted, StatusCode::NO_CONTENT, "{body}");
+    let (missing, body) = world.asked("reader", "GET", path, "").await;
+    assert_eq!((missing.as_u16(), body["reason"].as_str()), (404, Some("NotFound")), "{body}");
+}
+
+#[rstest]
+#[case("if-none-match", "*")]
+#[case("if-match", "\"another\"")]
+#[tokio::test]
+async fn a_file_is_not_written_over_anothers_work(#[case] name: &str, #[case] value: &str) {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("a"), "before").unwrap();
+    let request = Request::builder()
+        .method("PUT")
+        .uri(format!("/apis/{GROUP}/{VERSION}/namespaces/team/workspaces/web/files?path=a"))
+        .header("test-user", "developer")
+        .header(name, value)
+        .body(Body::from("after"))
+        .unwrap();
+    let response = files(&folder).router().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::PRECONDITION_FAILED);
+    assert_eq!(std::fs::read_to_string(folder.path().join("a")).unwrap(), "before");
+}
+
+#[tokio::test]
+async fn a_path_outside_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = "workspaces/web/files?path=/etc/passwd";
+    let (status, body) = files(&folder).asked("reader", "GET", path, "").await;
+    assert_eq!((status.as_u16(), body["reason"].as_str()), (403, Some("PathNotAllowed")), "{body}");
 }
