@@ -45,8 +45,7 @@ pub struct Found {
     until: Instant,
 }
 
-/// A password that was hashed once, so that it is not hashed again: that takes long, and would
-/// come to another hash.
+/// A password that was hashed once, so that it is not hashed again: that takes long.
 #[derive(Clone, Debug)]
 struct Hashed {
     digest: [u8; 32],
@@ -132,7 +131,8 @@ async fn password(
     if let Some(known) = known.filter(|known| known.digest == digest) {
         return Ok(known);
     }
-    let hashing = tokio::task::spawn_blocking(move || hash(&value)).await;
+    let salt = salt(&subject.uid);
+    let hashing = tokio::task::spawn_blocking(move || hash(&value, salt)).await;
     let hash = hashing.unwrap_or_else(|error| Err(format!("could not be hashed: {error}")));
     hash.map(|hash| Hashed { digest, hash }).map_err(|what| {
         let Subject { namespace, .. } = subject;
@@ -148,7 +148,7 @@ fn missing(problem: Problem) -> Problem {
 
 /// The bcrypt hash of what stands in a Secret, which may be one already. The line's end that an
 /// editor leaves in a file is no part of a password.
-fn hash(value: &SecretString) -> Result<String, String> {
+fn hash(value: &SecretString, salt: [u8; 16]) -> Result<String, String> {
     let text = value.expose_secret().trim_end_matches(['\r', '\n']);
     if text.is_empty() {
         return Err("is empty".to_owned());
@@ -165,7 +165,17 @@ fn hash(value: &SecretString) -> Result<String, String> {
     if text.len() > MAX_PASSWORD {
         return Err(format!("is a password of more than {MAX_PASSWORD} bytes"));
     }
-    bcrypt::hash(text, COST).map_err(|error| format!("could not be hashed: {error}"))
+    bcrypt::hash_with_salt(text, COST, salt)
+        .map(|parts| parts.format_for_version(bcrypt::Version::TwoB))
+        .map_err(|error| format!("could not be hashed: {error}"))
+}
+
+/// Every DevServer has its own salt, and the same for ever: so the hash is the same with the next
+/// leader, and nobody has to give the password again.
+fn salt(uid: &str) -> [u8; 16] {
+    let mut salt = [0; 16];
+    salt.copy_from_slice(&Sha256::digest(format!("berth preview {uid}"))[..16]);
+    salt
 }
 
 #[cfg(test)]
@@ -174,15 +184,22 @@ mod tests {
 
     #[test]
     fn a_password_is_hashed_without_its_line_end() {
-        let made = hash(&SecretString::from("open sesame\n")).unwrap();
+        let made = hash(&SecretString::from("open sesame\n"), salt("a")).unwrap();
         assert!(bcrypt::verify("open sesame", &made).unwrap());
-        assert!(made.contains("$10$"), "{made}");
+        assert!(made.starts_with("$2b$10$"), "{made}");
+    }
+
+    #[test]
+    fn the_next_leader_comes_to_the_same_hash_and_another_devserver_to_another() {
+        let made = |uid| hash(&SecretString::from("open sesame"), salt(uid)).unwrap();
+        assert_eq!(made("a"), made("a"));
+        assert_ne!(made("a"), made("b"));
     }
 
     #[test]
     fn a_hash_is_taken_as_it_is() {
         let made = bcrypt::hash("x", 4).unwrap();
-        assert_eq!(hash(&SecretString::from(format!("{made}\n"))), Ok(made));
+        assert_eq!(hash(&SecretString::from(format!("{made}\n")), salt("a")), Ok(made));
     }
 
     #[rstest::rstest]
@@ -191,7 +208,7 @@ mod tests {
     #[case::no_hash("$2y$secret", "but is none")]
     #[case::too_dear("$2b$31$abcdefghijklmnopqrstuuGdXGjZQbfQxbQK1vUZk0l8qk8y8y8y8", "cost 31")]
     fn what_is_no_password(#[case] value: &str, #[case] words: &str) {
-        let said = hash(&SecretString::from(value)).unwrap_err();
+        let said = hash(&SecretString::from(value), salt("a")).unwrap_err();
         assert!(said.contains(words), "{said}");
     }
 }
