@@ -2,6 +2,7 @@
 //! the container.
 
 pub mod files;
+pub mod git;
 pub mod tunnel;
 
 use std::path::PathBuf;
@@ -15,5 +16,5 @@ pub struct Settings {
 }
 #[allow(missing_docs)]
 pub fn router(settings: Settings) -> axum::Router {
-    axum::Router::new().merge(files::router(&settings))
+    axum::Router::new().merge(files::router(&settings)).merge(git::router(&settings))
 }
