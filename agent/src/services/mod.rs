@@ -3,6 +3,7 @@
 
 pub mod files;
 pub mod git;
+pub mod system;
 pub mod tunnel;
 
 use std::path::PathBuf;
@@ -16,5 +17,8 @@ pub struct Settings {
 }
 #[allow(missing_docs)]
 pub fn router(settings: Settings) -> axum::Router {
-    axum::Router::new().merge(files::router(&settings)).merge(git::router(&settings))
+    axum::Router::new()
+        .merge(files::router(&settings))
+        .merge(git::router(&settings))
+        .merge(system::router(&settings))
 }

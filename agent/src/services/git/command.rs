@@ -84,7 +84,8 @@ impl Turn {
         };
         let done = done.map_err(failed)?;
         if matches!(done.status.code(), Some(128 | 129))
-            && done.words.to_ascii_lowercase().contains("not a git repository") {
+            && done.words.to_ascii_lowercase().contains("not a git repository")
+        {
             return Err(AgentProblem::new("NoRepository", "there is no repository in the workspace"));
         }
         Ok(done)
