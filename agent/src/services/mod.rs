@@ -2,6 +2,8 @@
 //! the container.
 
 pub mod files;
+pub mod git;
+pub mod system;
 pub mod tunnel;
 
 use std::path::PathBuf;
@@ -15,5 +17,8 @@ pub struct Settings {
 }
 #[allow(missing_docs)]
 pub fn router(settings: Settings) -> axum::Router {
-    axum::Router::new().merge(files::router(&settings))
+    axum::Router::new()
+        .merge(files::router(&settings))
+        .merge(git::router(&settings))
+        .merge(system::router(&settings))
 }

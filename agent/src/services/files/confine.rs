@@ -4,7 +4,10 @@
 //! from there the kernel resolves it and never leaves that folder, whatever symbolic links are
 //! put in the way meanwhile.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    io,
+    path::{Component, Path, PathBuf},
+};
 
 use berth_link::wire::AgentProblem;
 use cap_std::{ambient_authority, fs::Dir};
@@ -86,6 +89,15 @@ impl Spot {
     /// The whole path, for people.
     pub fn path(&self) -> PathBuf {
         self.root.join(&self.below)
+    }
+}
+
+/// Makes a folder, and those above it, where they are missing.
+pub fn make_folders(root: &Dir, way: &Path) -> io::Result<()> {
+    match root.create_dir_all(way) {
+        // Something else stands there: a file, or a link that leads out.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => root.open_dir(way).map(drop),
+        made => made,
     }
 }
 

@@ -3,12 +3,15 @@
 //! [`confine`] decides where a path may lead, and everything here opens files only through it.
 //! What a file is about (repositories, processes) has no place here.
 
+mod archive;
 mod condition;
 mod confine;
 mod delete;
 mod list;
+mod pack;
 mod problem;
 mod read;
+mod unpack;
 mod write;
 
 use std::{
@@ -19,7 +22,8 @@ use std::{
 use axum::{Router, routing::get};
 use berth_link::wire::AgentProblem;
 
-use self::{confine::Places, problem::Refused};
+use self::confine::Places;
+pub(super) use self::problem::Refused;
 use super::Settings;
 
 /// The folder for temporary files.
@@ -43,6 +47,7 @@ fn over(places: Places) -> Router {
     Router::new()
         .route("/v1/files", own)
         .route("/v1/files/list", get(list::list))
+        .route("/v1/files/archive", get(archive::read).put(archive::write))
         .with_state(Arc::new(Files { places, turn: Mutex::new(()) }))
 }
 

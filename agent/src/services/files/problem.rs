@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use axum::{
     Json,
-    extract::rejection::QueryRejection,
+    extract::rejection::{JsonRejection, QueryRejection},
     response::{IntoResponse, Response},
 };
 use berth_link::wire::AgentProblem;
@@ -27,6 +27,12 @@ impl From<QueryRejection> for Refused {
     }
 }
 
+impl From<JsonRejection> for Refused {
+    fn from(rejection: JsonRejection) -> Self {
+        Self(AgentProblem::new("Invalid", rejection.body_text()))
+    }
+}
+
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let status = match self.0.code.as_str() {
@@ -34,6 +40,8 @@ impl IntoResponse for Refused {
             "PathNotAllowed" | "PermissionDenied" => StatusCode::FORBIDDEN,
             "NotFound" => StatusCode::NOT_FOUND,
             "NotEmpty" | "NotAFile" | "NotAFolder" => StatusCode::CONFLICT,
+            "NoRepository" | "NothingToCommit" | "CommitFailed" | "GitFailed" => StatusCode::CONFLICT,
+            "TimedOut" => StatusCode::GATEWAY_TIMEOUT,
             "PreconditionFailed" => StatusCode::PRECONDITION_FAILED,
             "NoSpace" => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -24,7 +24,7 @@ use tokio_util::io::StreamReader;
 use super::{
     Files,
     condition::Condition,
-    confine::Spot,
+    confine::{Spot, make_folders},
     off_the_loop,
     problem::{Refused, of_io, with_path},
     read::entity_tag,
@@ -87,7 +87,7 @@ impl Draft {
         let name = way.file_name().ok_or_else(|| with_path("NotAFile", "that is a folder", &path))?;
         let parent = way.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         condition.check(look(&root, way.as_os_str()).map_err(problem)?.as_ref(), &path)?;
-        root.create_dir_all(parent).map_err(problem)?;
+        make_folders(&root, parent).map_err(problem)?;
         let folder = root.open_dir(parent).map_err(problem)?;
         let beside = format!(".berth-{:032x}", rand::random::<u128>());
         let mut options = OpenOptions::new();

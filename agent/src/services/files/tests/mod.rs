@@ -62,6 +62,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
+mod archives;
 mod changing;
 mod listing;
 mod reading;
