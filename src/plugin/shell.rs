@@ -203,10 +203,10 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case(&[b"\x1d\x1d\x1d"], true)]
-    #[case(&[b"a\x1d", b"\x1d", b"\x1db"], true)]
-    #[case(&[b"\x1d\x1d", b"a", b"\x1d"], false)]
-    #[case(&[b"abc"], false)]
+    #[case(&[b"\x1d\x1d\x1d".as_slice()], true)]
+    #[case(&[b"a\x1d".as_slice(), b"\x1d", b"\x1db"], true)]
+    #[case(&[b"\x1d\x1d".as_slice(), b"a", b"\x1d"], false)]
+    #[case(&[b"abc".as_slice()], false)]
     fn three_in_a_row_leave(#[case] pieces: &[&[u8]], #[case] expected: bool) {
         let mut leaving = Leaving::default();
         assert_eq!(pieces.iter().any(|piece| leaving.typed(piece)), expected);

@@ -28,7 +28,7 @@ use crate::{config, users::User};
 mod board;
 mod errors;
 mod files;
-mod group;
+pub(crate) mod group;
 mod keeper;
 mod lines;
 mod log;
@@ -40,7 +40,7 @@ mod problem;
 mod processes;
 mod routes;
 mod run;
-mod surroundings;
+pub(crate) mod surroundings;
 mod terminals;
 #[cfg(test)]
 mod tests;

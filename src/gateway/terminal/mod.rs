@@ -157,7 +157,11 @@ mod tests {
     use super::*;
 
     fn terminal_page(secure: bool) -> TerminalPage {
-        TerminalPage { tickets: Arc::default(), sessions: Sessions::new(&[1; 32]).unwrap(), secure }
+        TerminalPage {
+            tickets: Arc::new(Tickets::new(&[1; 32]).unwrap()),
+            sessions: Sessions::new(&[1; 32]).unwrap(),
+            secure,
+        }
     }
 
     fn ticket(page: &TerminalPage) -> String {

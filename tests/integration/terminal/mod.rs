@@ -47,7 +47,7 @@ async fn shows(browser: &mut Browser, expected: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_is_typed_and_seen_once_over_a_cut_connection() {
-    let tickets = Arc::new(Tickets::default());
+    let tickets = Arc::new(Tickets::new(&[3; 32]).unwrap());
     let page = TerminalPage {
         tickets: Arc::clone(&tickets),
         sessions: Sessions::new(&[3; 32]).unwrap(),
@@ -87,8 +87,11 @@ async fn a_line_is_typed_and_seen_once_over_a_cut_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_ticket_the_page_says_how_to_get_one() {
-    let page =
-        TerminalPage { tickets: Arc::default(), sessions: Sessions::new(&[3; 32]).unwrap(), secure: false };
+    let page = TerminalPage {
+        tickets: Arc::new(Tickets::new(&[3; 32]).unwrap()),
+        sessions: Sessions::new(&[3; 32]).unwrap(),
+        secure: false,
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = page.router();

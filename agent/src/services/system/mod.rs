@@ -3,7 +3,7 @@
 //! Everything is read from the kernel's files when it is asked for. Changing anything (ending
 //! processes, limits) has no place here.
 
-mod cgroup;
+pub(super) mod cgroup;
 mod ports;
 mod processes;
 mod stats;
