@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The demo: a control plane, Docker, a git server, the operator, and workspaces that become ready,
-# are suspended and resumed.
+# run dev servers with previews, are worked in, suspended and resumed.
 #   hack/demo.sh up      starts what is not running and shows it; may be run again at any time
 #   hack/demo.sh down    removes everything that it made, and says what stays
 # Its state is in .local/demo; two checkouts do not get in each other's way.
@@ -97,21 +97,29 @@ prepare() {
 	need curl curl openssl openssl
 	hack/tools.sh kubectl kube-apiserver kube-controller-manager etcd
 	hack/docker.sh up 6>&-
-	hack/images.sh workspace git-server 6>&-
+	hack/images.sh workspace node git-server 6>&-
 	hack/cluster.sh up 6>&-
 	# Not a release build: that takes several times as long, and `make test` uses this one's parts.
 	say "building the operator (minutes the first time)"
-	cargo build --quiet --locked --bin berth 6>&-
+	cargo build --quiet --locked --bin berth --bin kubectl-berth 6>&-
+	AGENT=$(hack/agent.sh 6>&-)
 	local binary="${CARGO_TARGET_DIR:-$ROOT/target}/debug/berth"
 	# A copy, so that a later build does not change the file of a running process.
-	cmp -s "$binary" "$STATE/berth" || replace_operator "$binary"
+	if ! cmp -s "$binary" "$STATE/berth" || ! cmp -s "$AGENT" "$STATE/berth-agent"; then
+		replace_operator "$binary"
+	fi
+	cp "${binary%/*}/kubectl-berth" "$STATE/kubectl-berth.new"
+	mv -f "$STATE/kubectl-berth.new" "$STATE/kubectl-berth"
 	ln -sfn "$STATE/berth" "$LOCAL/bin/berth"
+	ln -sfn "$STATE/kubectl-berth" "$LOCAL/bin/kubectl-berth"
 }
 
 replace_operator() { # BINARY
 	stop_operator
 	cp "$1" "$STATE/berth.new"
 	mv -f "$STATE/berth.new" "$STATE/berth"
+	cp "$AGENT" "$STATE/berth-agent.new"
+	mv -f "$STATE/berth-agent.new" "$STATE/berth-agent"
 }
 
 # --- the git server ------------------------------------------------------------
@@ -224,7 +232,36 @@ network_range() {
 	printf '10.%s.%s.0/20\n' "$((212 + number % 8))" "$((number / 8 % 16 * 16))"
 }
 
+# Four ports in a row for the gateway, chosen once: they stand in addresses that people keep.
+gateway_port() {
+	local port
+	if [[ ! -s $STATE/gateway-port ]]; then
+		for port in $(seq 8480 4 8996); do
+			if ! in_use "$port" && ! in_use $((port + 1)) && ! in_use $((port + 2)); then
+				printf '%s\n' "$port" >"$STATE/gateway-port"
+				break
+			fi
+		done
+	fi
+	cat "$STATE/gateway-port" 2>/dev/null || fail "no free ports from 8480 to 8999"
+}
+
+in_use() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# What workspaces trust beside their image's authorities: the git server, and whatever this machine
+# was told to trust, such as a proxy in front of the package registries.
+make_bundle() {
+	cat "$SERVED/tls.crt" >"$STATE/ca.crt.new"
+	if [[ -r /etc/ssl/certs/ca-certificates.crt ]]; then
+		cat /etc/ssl/certs/ca-certificates.crt >>"$STATE/ca.crt.new"
+	fi
+	mv -f "$STATE/ca.crt.new" "$STATE/ca.crt"
+}
+
 write_config() {
+	local port
+	port=$(gateway_port)
+	make_bundle
 	cat >"$1" <<-YAML
 		instance: $INSTANCE
 		namespace: berth-system
@@ -236,7 +273,15 @@ write_config() {
 		        - name: local
 		          endpoint: $(docker_endpoint)
 		      networkRange: $(network_range)
-		      caBundleFile: $SERVED/tls.crt
+		      caBundleFile: $STATE/ca.crt
+		gateway:
+		  listen: 0.0.0.0:$port
+		  publicURL: http://localhost:$port
+		  # Workspaces reach this machine at Docker's own bridge.
+		  agentURLs: ["http://$GIT_ADDRESS:$port"]
+		  aggregated: {listen: "127.0.0.1:$((port + 1))", service: berth}
+		  internal: {listen: "127.0.0.1:$((port + 2))"}
+		preview: {domain: localhost, scheme: http, port: $port}
 		leaderElection: {duration: 6s, renewInterval: 2s}
 		listen: 127.0.0.1:0
 		log: {format: Text}
@@ -252,6 +297,7 @@ start_operator() {
 	ensure_namespace berth-system
 	ensure_namespace demo
 	write_config "$CONFIG.new"
+	register_api
 	cmp -s "$CONFIG.new" "$CONFIG" || stop_operator
 	mv -f "$CONFIG.new" "$CONFIG"
 	if proc_pid "$OPERATOR" >/dev/null; then return 0; fi
@@ -261,6 +307,29 @@ start_operator() {
 	# What is wrong with its configuration it says at once.
 	sleep 1
 	proc_pid "$OPERATOR" >/dev/null || fail "the operator ended at once"
+}
+
+# kube-apiserver finds the operator's API, which runs outside the cluster, by way of a Service that
+# is only a name. The operator puts its certificate authority into the APIService itself.
+register_api() {
+	local port
+	port=$(($(gateway_port) + 1))
+	kubectl apply --filename - >/dev/null <<-YAML
+		apiVersion: v1
+		kind: Service
+		metadata: {name: berth, namespace: berth-system}
+		spec: {type: ExternalName, externalName: localhost, ports: [{port: $port}]}
+		---
+		apiVersion: apiregistration.k8s.io/v1
+		kind: APIService
+		metadata: {name: v1alpha1.subresources.berth.dev}
+		spec:
+		  group: subresources.berth.dev
+		  version: v1alpha1
+		  groupPriorityMinimum: 1000
+		  versionPriority: 10
+		  service: {namespace: berth-system, name: berth, port: $port}
+	YAML
 }
 
 stop_operator() {
@@ -338,21 +407,74 @@ tour() {
 	inside hello bash -lc 'ls -l /workspace; git -C /workspace log --oneline; echo $GREETING'
 	inside private git -C /workspace log --oneline --decorate
 
-	step "3. Suspended: the container is stopped, its files are kept"
+	step "3. Dev servers run in a workspace, and have previews"
+	apply devservers.yaml
+	await_devserver web
+	await_devserver api
+	show kubectl get devservers --namespace demo
+	show curl --silent "$(preview_of api)"
+	show curl --silent "$(preview_of web)"
+	see_hot_reload
+
+	step "4. Commands, processes and logs, by way of kubectl"
+	show kubectl berth exec --namespace demo hello -- uname -a
+	show kubectl berth ps --namespace demo hello
+	show kubectl berth logs --namespace demo web --tail 5
+
+	step "5. Suspended: the container is stopped, its files are kept"
 	inside hello bash -lc 'date | tee /workspace/notes.txt'
 	set_mode Suspended
 	await hello suspended "jsonpath={.status.phase}=Suspended"
 	show kubectl get workspaces --namespace demo
 
-	step "4. Resumed: the same container, the same files"
+	step "6. Resumed: the same container, the same files, the same processes"
 	set_mode Running
 	await hello running "jsonpath={.status.phase}=Running"
 	inside hello cat /workspace/notes.txt
+	await_devserver web
+	show kubectl get devservers --namespace demo
 
-	step "5. A workspace that can not become ready says why in one line"
+	step "7. A workspace that can not become ready says why in one line"
 	apply broken.yaml
 	await broken broken "jsonpath={.status.error.reason}=SecretNotFound"
 	show kubectl get workspaces --namespace demo --output wide
+	show kubectl berth why --namespace demo broken
+}
+
+await_devserver() { # NAME
+	local deadline=$((SECONDS + PATIENCE))
+	until kubectl wait --namespace demo "devserver/$1" --for=condition=Ready --timeout=5s >/dev/null 2>&1; do
+		if ((SECONDS >= deadline)); then
+			kubectl describe devserver --namespace demo "$1" >&2 || true
+			fail "the dev server $1 was not ready within $PATIENCE s"
+		fi
+	done
+}
+
+preview_of() { # DEVSERVER
+	kubectl get devserver --namespace demo "$1" --output 'jsonpath={.status.preview.url}'
+}
+
+# What a browser would be told: the page's script changed. The connection is a WebSocket, whose
+# messages are readable where they are text.
+see_hot_reload() {
+	local url told=$STATE/hot-reload
+	url=$(preview_of web)
+	say "changing a file of the page, and listening to what its browser is told"
+	curl --silent --no-buffer --http1.1 --max-time 20 --output "$told" \
+		--header 'Connection: Upgrade' --header 'Upgrade: websocket' \
+		--header 'Sec-WebSocket-Version: 13' --header 'Sec-WebSocket-Key: ZGVtbyBvZiBCZXJ0aCEhIQ==' \
+		--header 'Sec-WebSocket-Protocol: vite-hmr' "$url" 6>&- &
+	local listener=$!
+	wait_for "the page's server says hello over its WebSocket" grep --quiet --text connected "$told"
+	# Vite tells of a file once the browser has asked for it.
+	curl --silent --fail --output /dev/null "${url}main.js"
+	docker exec --user dev "$(container hello)" \
+		sed -i "s/const greeting = .*/const greeting = 'changed at $(date +%T)'/" /workspace/main.js
+	wait_for "the page's browser is told of the change" grep --quiet --text '"type":"update"' "$told"
+	grep --text --only-matching '{"type":"update".*' "$told" | head -n 1
+	kill "$listener" 2>/dev/null || true
+	wait "$listener" 2>/dev/null || true
 }
 
 set_mode() {
@@ -369,7 +491,10 @@ farewell() {
 		  kubectl get workspaces --all-namespaces --output wide
 		  kubectl describe workspace --namespace demo broken
 		  kubectl explain workspace.spec.repository
-		  docker exec --interactive --tty --user dev $(container hello) bash -l
+		  kubectl berth shell --namespace demo hello
+		  kubectl get devservers --namespace demo
+
+		The page is $(preview_of web)
 
 		The operator's log is $LOG.
 		make demo-down removes it all.
@@ -449,7 +574,7 @@ down() {
 	fi
 	# What was pushed to the git server belongs to root.
 	rm -rf "$STATE" 2>/dev/null || as_root rm -rf "$STATE"
-	rm -f "$LOCAL/bin/berth"
+	rm -f "$LOCAL/bin/berth" "$LOCAL/bin/kubectl-berth"
 	! docker_answers || stop_docker
 	say "the demo is gone; tools and images stay in $BERTH_CACHE and in Docker"
 }

@@ -9,6 +9,7 @@
 //! | [`provision`] | what is done inside a guest, whatever backend it is on: user, environment, git |
 //! | [`backend`] | the traits `Backend` and `Guest`, and Docker and memory behind them. Knows nothing of Kubernetes |
 //! | [`operator`] | the process: start, leadership, shutdown |
+//! | [`plugin`] | `kubectl berth`, which runs on people's machines: commands against the API server |
 //! | [`health`], [`metrics`], [`telemetry`] | what the outside sees of the process |
 //!
 //! The way of the data is one: **custom resource -> gather -> validate -> plan -> execute ->
@@ -26,5 +27,6 @@ pub mod link;
 pub mod listener;
 pub mod metrics;
 pub mod operator;
+pub mod plugin;
 pub mod provision;
 pub mod telemetry;

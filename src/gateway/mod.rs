@@ -11,6 +11,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use kube::Client;
+use secrecy::ExposeSecret;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
@@ -35,12 +36,14 @@ pub mod directory;
 pub mod objects;
 pub mod previews;
 pub mod public;
+pub mod terminal;
 pub mod tickets;
 
 use api::review::{ClusterReviews, Reviewer};
 use directory::Directory;
 use previews::gate::{TicketError, TicketHolder};
-use tickets::{Scope, Tickets};
+use terminal::TerminalPage;
+use tickets::{Sessions, Tickets};
 
 /// A running gateway, as the rest of the process holds it.
 #[derive(Clone)]
@@ -130,7 +133,8 @@ impl Parts<'_> {
         }
         let preview_metrics = Arc::new(previews::metrics::PreviewMetrics::register(metrics.registry())?);
         let trusted_proxies = &settings.trusted_proxies;
-        let tickets = Arc::new(Tickets::new(keys.sessions.clone()));
+        let key = keys.sessions.expose_secret();
+        let (tickets, sessions) = (Arc::new(Tickets::new(key)?), Sessions::new(key)?);
         let previews = config.preview.domain.as_deref().map(|domain| {
             let directory = Directory::new(Arc::clone(&known), wanted.subscribe(), domain);
             let surroundings = previews::Surroundings {
@@ -145,7 +149,8 @@ impl Parts<'_> {
             Arc::new(previews::Previews::new(surroundings, settings))
         });
         let acceptor = Acceptor { keys: keys.tokens.clone(), owners: known, hub: Arc::clone(&hub) };
-        let routes = public::routes(Arc::new(acceptor)).merge(api.public_router());
+        let page = TerminalPage { tickets, sessions, secure: settings.public_url.scheme() == "https" };
+        let routes = public::routes(Arc::new(acceptor)).merge(api.public_router()).merge(page.router());
         let tls = tls.map(|config| watch::Sender::new(config).subscribe());
         let service = public::service(previews, routes);
         tokio::spawn(listener::serve(listener, tls, service, stop.clone()));
@@ -160,11 +165,11 @@ struct PreviewTickets(Arc<Tickets>);
 #[async_trait]
 impl previews::gate::Tickets for PreviewTickets {
     async fn redeem(&self, ticket: &str, host: &str) -> Result<TicketHolder, TicketError> {
-        let grant = self.0.redeem(ticket, Timestamp::now()).map_err(|_| TicketError::Invalid)?;
-        match grant.scope {
-            Scope::Preview { host: of } if of == host => Ok(TicketHolder { user: grant.user }),
-            Scope::Preview { .. } | Scope::Terminal { .. } => Err(TicketError::Invalid),
+        let grant = self.0.redeem(ticket, Timestamp::now()).ok_or(TicketError::Invalid)?;
+        if grant.subresource == tickets::of_preview(host) {
+            return Ok(TicketHolder { user: grant.user });
         }
+        Err(TicketError::Invalid)
     }
 }
 

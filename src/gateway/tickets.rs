@@ -1,10 +1,9 @@
-//! Tickets and sessions of browsers.
+//! How a browser gets in: a single-use ticket, exchanged for a session that a signed cookie
+//! carries.
 //!
-//! A browser has no bearer token. Somebody who may do a thing has a ticket made for it, through
-//! the API: good for 30 seconds, once, and for that one thing. The browser exchanges it for a
-//! session, a cookie that is good for that one thing as well. Both carry a code that only this
-//! installation can make, so any replica can check them; that a ticket is used once is seen to by
-//! each replica for itself.
+//! Whoever may use a workspace mints a ticket through the API; the browser redeems it. Both are
+//! about one user, one workspace and one subresource. Whether the user still may is asked by
+//! others, again and again; here stands only who it is.
 
 use std::{
     collections::HashMap,
@@ -13,209 +12,206 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, Mac, digest::InvalidLength};
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-/// How long a ticket is good.
-const TICKET_LIFETIME: Duration = Duration::from_secs(30);
-/// How long a session is good.
-pub const SESSION_LIFETIME: Duration = Duration::from_secs(12 * 3600);
-/// Longest ticket or session that is looked at.
-const LONGEST: usize = 8 << 10;
+/// How long a ticket can be redeemed.
+pub const TICKET_LIFE: Duration = Duration::from_secs(30);
+/// How long a session lasts.
+pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+/// Longest ticket or cookie that is looked at, in bytes. A browser takes cookies of 4096.
+const LONGEST: usize = 4_096;
 
 /// What a ticket or a session is for.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", tag = "type")]
-pub enum Scope {
-    /// The terminal page of a Workspace, and what it calls.
-    Terminal {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-        /// Its uid: a namesake is another one.
-        uid: String,
-    },
-    /// A private preview.
-    Preview {
-        /// Its host name.
-        host: String,
-    },
-}
-
-/// Who may do what.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Grant {
-    /// The user's name in the cluster.
+    /// Name of the user, as the API server knows it.
     pub user: String,
-    /// The user's groups there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Uid of the user, where there is one.
+    pub user_uid: Option<String>,
+    /// Groups of the user.
     pub groups: Vec<String>,
-    /// What for.
-    pub scope: Scope,
+    /// Namespace of the workspace.
+    pub namespace: String,
+    /// Name of the workspace.
+    pub workspace: String,
+    /// Uid of the workspace: another one of the same name is another one.
+    pub workspace_uid: String,
+    /// The subresource that may be used.
+    pub subresource: String,
 }
 
-/// Why a ticket or a session is not taken.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Refused {
-    /// It is none of this installation's, or changed.
-    #[error("it is not valid")]
-    Invalid,
-    /// Its time is over.
-    #[error("its time is over")]
-    Expired,
-    /// It was used before.
-    #[error("it was used before")]
-    Used,
+/// The subresource of a ticket for a private preview: that of its host alone.
+pub fn of_preview(host: &str) -> String {
+    format!("preview/{host}")
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-enum Kind {
-    Ticket,
-    Session,
-}
-
+/// What a ticket or a cookie says, under its signature.
 #[derive(Deserialize, Serialize)]
-struct Sealed {
-    kind: Kind,
+struct Content {
     grant: Grant,
-    /// Unix time in seconds.
-    until: i64,
-    nonce: String,
+    until: Timestamp,
+    /// Tells two tickets for the same apart. A session has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nonce: Option<String>,
 }
 
-/// Makes and checks tickets and sessions.
+impl Content {
+    fn sign(&self, signer: &Hmac<Sha256>) -> serde_json::Result<String> {
+        let content = serde_json::to_vec(self)?;
+        let mut signer = signer.clone();
+        signer.update(&content);
+        let signature = signer.finalize().into_bytes();
+        Ok(format!("{}.{}", URL_SAFE_NO_PAD.encode(content), URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// What stands under a signature of ours that is not over. It is compared in constant time.
+    fn verify(signer: &Hmac<Sha256>, text: &str, now: Timestamp) -> Option<Self> {
+        if text.len() > LONGEST {
+            return None;
+        }
+        let (content, signature) = text.split_once('.')?;
+        let content = URL_SAFE_NO_PAD.decode(content).ok()?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        let mut signer = signer.clone();
+        signer.update(&content);
+        signer.verify_slice(&signature).ok()?;
+        let content: Self = serde_json::from_slice(&content).ok()?;
+        (content.until > now).then_some(content)
+    }
+}
+
+/// A signer for one purpose: a signature for another one under the same key is none here.
+fn signer(key: &[u8], purpose: &[u8]) -> Result<Hmac<Sha256>, InvalidLength> {
+    let mut signer = <Hmac<Sha256> as Mac>::new_from_slice(key)?;
+    signer.update(purpose);
+    Ok(signer)
+}
+
+/// Makes tickets and takes them. Replicas with the same key take each other's; that a ticket is
+/// used once is seen to by each of them for itself.
 pub struct Tickets {
-    key: SecretSlice<u8>,
-    /// Tickets that were used, until they would be too old anyway.
-    used: Mutex<HashMap<String, i64>>,
+    signer: Hmac<Sha256>,
+    used: Mutex<HashMap<String, Timestamp>>,
 }
 
 impl Tickets {
-    /// With this key, which all replicas share.
-    pub fn new(key: SecretSlice<u8>) -> Self {
-        Self { key, used: Mutex::default() }
+    /// Signs with a key, which should be 32 random bytes.
+    pub fn new(key: &[u8]) -> Result<Self, InvalidLength> {
+        Ok(Self { signer: signer(key, b"berth ticket v1\0")?, used: Mutex::default() })
     }
 
-    /// A ticket for a grant.
-    pub fn mint(&self, grant: Grant, now: Timestamp) -> Option<SecretString> {
-        self.seal(Kind::Ticket, grant, now, TICKET_LIFETIME)
-    }
-
-    /// Uses a ticket up.
-    pub fn redeem(&self, ticket: &str, now: Timestamp) -> Result<Grant, Refused> {
-        let sealed = self.open(Kind::Ticket, ticket, now)?;
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.retain(|_, until| *until >= now.as_second());
-        match used.insert(sealed.nonce, sealed.until) {
-            Some(_) => Err(Refused::Used),
-            None => Ok(sealed.grant),
-        }
-    }
-
-    /// A session for a grant.
-    pub fn session(&self, grant: Grant, now: Timestamp) -> Option<SecretString> {
-        self.seal(Kind::Session, grant, now, SESSION_LIFETIME)
-    }
-
-    /// Whose a session is, and what for.
-    pub fn verify(&self, session: &str, now: Timestamp) -> Result<Grant, Refused> {
-        self.open(Kind::Session, session, now).map(|sealed| sealed.grant)
-    }
-
-    fn seal(&self, kind: Kind, grant: Grant, now: Timestamp, lifetime: Duration) -> Option<SecretString> {
+    /// Makes a ticket, as text for an address.
+    pub fn mint(&self, grant: Grant, now: Timestamp) -> anyhow::Result<String> {
         let mut nonce = [0; 16];
-        getrandom::fill(&mut nonce).ok()?;
-        let until = now.checked_add(lifetime).ok()?.as_second();
-        let content = serde_json::to_vec(&Sealed { kind, grant, until, nonce: hex::encode(nonce) }).ok()?;
-        let code = self.code(&content)?.finalize().into_bytes();
-        Some(format!("{}.{}", URL_SAFE_NO_PAD.encode(&content), URL_SAFE_NO_PAD.encode(code)).into())
+        getrandom::fill(&mut nonce).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+        let content = Content { grant, until: now + TICKET_LIFE, nonce: Some(hex::encode(nonce)) };
+        Ok(content.sign(&self.signer)?)
     }
 
-    fn open(&self, kind: Kind, text: &str, now: Timestamp) -> Result<Sealed, Refused> {
-        if text.len() > LONGEST {
-            return Err(Refused::Invalid);
-        }
-        let (content, code) = text.split_once('.').ok_or(Refused::Invalid)?;
-        let content = URL_SAFE_NO_PAD.decode(content).map_err(|_| Refused::Invalid)?;
-        let code = URL_SAFE_NO_PAD.decode(code).map_err(|_| Refused::Invalid)?;
-        let expected = self.code(&content).ok_or(Refused::Invalid)?;
-        expected.verify_slice(&code).map_err(|_| Refused::Invalid)?;
-        let sealed: Sealed = serde_json::from_slice(&content).map_err(|_| Refused::Invalid)?;
-        match sealed.kind == kind {
-            true if sealed.until >= now.as_second() => Ok(sealed),
-            true => Err(Refused::Expired),
-            false => Err(Refused::Invalid),
-        }
+    /// What a ticket is for. It can not be redeemed again.
+    pub fn redeem(&self, ticket: &str, now: Timestamp) -> Option<Grant> {
+        let content = Content::verify(&self.signer, ticket, now)?;
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|_, until| *until > now);
+        used.insert(content.nonce?, content.until).is_none().then_some(content.grant)
+    }
+}
+
+/// Signs sessions, and knows its own again. Replicas with the same key know each other's.
+#[derive(Clone)]
+pub struct Sessions {
+    signer: Hmac<Sha256>,
+}
+
+impl Sessions {
+    /// Signs with a key, which should be 32 random bytes.
+    pub fn new(key: &[u8]) -> Result<Self, InvalidLength> {
+        Ok(Self { signer: signer(key, b"berth session v1\0")? })
     }
 
-    fn code(&self, content: &[u8]) -> Option<Hmac<Sha256>> {
-        let mut code = Hmac::<Sha256>::new_from_slice(self.key.expose_secret()).ok()?;
-        code.update(b"berth ticket 1\0");
-        code.update(content);
-        Some(code)
+    /// The value of a cookie for a session that begins now.
+    pub fn issue(&self, grant: Grant, now: Timestamp) -> serde_json::Result<String> {
+        Content { grant, until: now + SESSION_LIFE, nonce: None }.sign(&self.signer)
+    }
+
+    /// What the session in a cookie is for, where it is one of ours and not over.
+    pub fn verify(&self, cookie: &str, now: Timestamp) -> Option<Grant> {
+        Content::verify(&self.signer, cookie, now).map(|content| content.grant)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    fn grant() -> Grant {
-        let scope = Scope::Preview { host: "a.example.com".into() };
-        Grant { user: "ann".into(), groups: vec!["team".into()], scope }
+    fn grant(user: &str) -> Grant {
+        Grant {
+            user: user.to_owned(),
+            user_uid: None,
+            groups: vec!["developers".to_owned()],
+            namespace: "team".to_owned(),
+            workspace: "a".to_owned(),
+            workspace_uid: "u1".to_owned(),
+            subresource: "attach".to_owned(),
+        }
     }
 
-    fn now() -> Timestamp {
-        Timestamp::from_second(1_800_000_000).unwrap()
-    }
-
-    fn later(seconds: i64) -> Timestamp {
-        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
-    }
-
-    #[test]
-    fn a_ticket_is_good_once_and_for_30_seconds() {
-        let tickets = Tickets::new(vec![1; 32].into());
-        let ticket = tickets.mint(grant(), now()).unwrap();
-        assert_eq!(tickets.redeem(ticket.expose_secret(), later(29)), Ok(grant()));
-        assert_eq!(tickets.redeem(ticket.expose_secret(), later(29)), Err(Refused::Used));
-        let other = tickets.mint(grant(), now()).unwrap();
-        assert_eq!(tickets.redeem(other.expose_secret(), later(31)), Err(Refused::Expired));
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
     }
 
     #[test]
-    fn a_session_is_no_ticket_and_a_ticket_no_session() {
-        let tickets = Tickets::new(vec![1; 32].into());
-        let (ticket, session) =
-            (tickets.mint(grant(), now()).unwrap(), tickets.session(grant(), now()).unwrap());
-        assert_eq!(tickets.verify(session.expose_secret(), later(3600)), Ok(grant()));
-        assert_eq!(tickets.redeem(session.expose_secret(), now()), Err(Refused::Invalid));
-        assert_eq!(tickets.verify(ticket.expose_secret(), now()), Err(Refused::Invalid));
+    fn a_ticket_can_be_redeemed_once() {
+        let tickets = Tickets::new(&[7; 32]).unwrap();
+        let ticket = tickets.mint(grant("ann"), at(0)).unwrap();
+        assert_eq!(tickets.redeem("another", at(1)), None);
+        assert_eq!(tickets.redeem(&ticket, at(29)), Some(grant("ann")));
+        assert_eq!(tickets.redeem(&ticket, at(29)), None);
     }
 
     #[test]
-    fn those_of_another_installation_are_refused() {
-        let ticket = Tickets::new(vec![2; 32].into()).mint(grant(), now()).unwrap();
-        let tickets = Tickets::new(vec![1; 32].into());
-        assert_eq!(tickets.redeem(ticket.expose_secret(), now()), Err(Refused::Invalid));
+    fn a_ticket_is_over_after_its_time() {
+        let tickets = Tickets::new(&[7; 32]).unwrap();
+        let ticket = tickets.mint(grant("ann"), at(0)).unwrap();
+        assert_eq!(tickets.redeem(&ticket, at(30)), None);
     }
 
-    proptest! {
-        #[test]
-        fn a_changed_ticket_is_refused(position in 0_usize..400, byte in "[A-Za-z0-9_.-]") {
-            let tickets = Tickets::new(vec![1; 32].into());
-            let ticket = tickets.mint(grant(), now()).unwrap().expose_secret().to_owned();
-            let position = position % ticket.len();
-            let changed = format!("{}{byte}{}", &ticket[..position], &ticket[position + 1..]);
-            prop_assume!(changed != ticket);
-            prop_assert_eq!(tickets.redeem(&changed, now()), Err(Refused::Invalid));
+    #[test]
+    fn a_ticket_is_no_session_and_a_session_no_ticket() {
+        let (tickets, sessions) = (Tickets::new(&[7; 32]).unwrap(), Sessions::new(&[7; 32]).unwrap());
+        assert_eq!(sessions.verify(&tickets.mint(grant("ann"), at(0)).unwrap(), at(1)), None);
+        assert_eq!(tickets.redeem(&sessions.issue(grant("ann"), at(0)).unwrap(), at(1)), None);
+    }
+
+    #[test]
+    fn a_session_is_known_again_until_it_is_over() {
+        let sessions = Sessions::new(&[7; 32]).unwrap();
+        let cookie = sessions.issue(grant("ann"), at(0)).unwrap();
+        assert_eq!(sessions.verify(&cookie, at(1)), Some(grant("ann")));
+        assert_eq!(
+            Sessions::new(&[7; 32]).unwrap().verify(&cookie, at(1)),
+            Some(grant("ann")),
+            "another replica"
+        );
+        assert_eq!(sessions.verify(&cookie, at(12 * 3600)), None);
+        assert_eq!(Sessions::new(&[8; 32]).unwrap().verify(&cookie, at(1)), None, "another key");
+    }
+
+    #[test]
+    fn a_changed_session_is_none() {
+        let sessions = Sessions::new(&[7; 32]).unwrap();
+        let cookie = sessions.issue(grant("ann"), at(0)).unwrap();
+        let (content, signature) = cookie.split_once('.').unwrap();
+        let forged =
+            String::from_utf8(URL_SAFE_NO_PAD.decode(content).unwrap()).unwrap().replace("ann", "bob");
+        let forged = format!("{}.{signature}", URL_SAFE_NO_PAD.encode(forged));
+        assert_eq!(sessions.verify(&forged, at(1)), None);
+        for nonsense in ["", ".", "a.b", content, &cookie[..cookie.len() - 1]] {
+            assert_eq!(sessions.verify(nonsense, at(1)), None, "{nonsense:?}");
         }
     }
 }

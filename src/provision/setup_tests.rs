@@ -31,7 +31,7 @@ fn secrets_are_on_standard_input_alone() {
 fn the_line_numbers_fit_the_input() {
     let command = setup().command().unwrap();
     let counts: usize =
-        command.argv[command.argv.len() - 3..].iter().map(|n| n.parse::<usize>().unwrap()).sum();
+        command.argv[command.argv.len() - 5..].iter().map(|n| n.parse::<usize>().unwrap()).sum();
     assert_eq!(counts, command.stdin.unwrap().expose_secret().lines().count());
 }
 

@@ -1,6 +1,9 @@
 //! What the link process does itself: commands, files, git, connections to ports, and looking at
 //! the container.
 
+pub mod files;
+pub mod git;
+pub mod system;
 pub mod tunnel;
 
 use std::path::PathBuf;
@@ -13,6 +16,9 @@ pub struct Settings {
     pub shell: PathBuf,
 }
 #[allow(missing_docs)]
-pub fn router(_: Settings) -> axum::Router {
+pub fn router(settings: Settings) -> axum::Router {
     axum::Router::new()
+        .merge(files::router(&settings))
+        .merge(git::router(&settings))
+        .merge(system::router(&settings))
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs, time::Duration};
 
+use futures::future::join_all;
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill, killpg},
@@ -84,12 +85,12 @@ pub fn processes(holds: impl Fn(&Stat) -> bool) -> Vec<Identity> {
         .collect()
 }
 
-/// The process groups in which a process was started with this in its environment (`NAME=value`);
+/// The process groups in which a process was started with an environment like this (`NAME=value`);
 /// our own is none of them.
-pub fn groups_with(variable: &str) -> BTreeSet<u32> {
+pub fn groups_where(holds: impl Fn(&[u8]) -> bool) -> BTreeSet<u32> {
     let has_it = |pid: u32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|each| each == variable.as_bytes())
+        environment.split(|byte| *byte == 0).any(&holds)
     };
     let own = getpgrp().as_raw();
     processes(|stat| stat.group != own)
@@ -97,6 +98,11 @@ pub fn groups_with(variable: &str) -> BTreeSet<u32> {
         .filter(|each| has_it(each.pid))
         .filter_map(|each| u32::try_from(Stat::read(each.pid)?.group).ok())
         .collect()
+}
+
+/// Asks groups to end, all at the same time, and kills what is left after `patience`.
+pub async fn end_groups(leaders: impl IntoIterator<Item = u32>, patience: Duration) {
+    join_all(leaders.into_iter().map(|leader| Together::group(leader).end(Signal::SIGTERM, patience))).await;
 }
 
 /// Several processes that are ended together.

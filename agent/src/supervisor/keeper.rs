@@ -84,7 +84,7 @@ impl Keeper {
         loop {
             let mut answer = None;
             let event = tokio::select! {
-                message = inbox.recv() => match message {
+                message = inbox.recv(), if !self.leaves => match message {
                     Some(Message::Want(spec, done)) => {
                         answer = Some(done);
                         self.wanted(spec)

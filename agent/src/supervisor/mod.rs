@@ -1,8 +1,11 @@
 //! Owns supervised processes and terminals. Speaks HTTP/2 on a Unix socket.
 //!
-//! What is decided here is decided in [`machine`]; the rest are thin edges around it: [`keeper`]
-//! carries out, [`run`] is one run of a process, [`output`] and [`log`] take down what it says.
-//! Nothing here knows the gateway: the link's process passes on what it asks.
+//! What becomes of a process is decided in `machine`, which has no clock, no process and no file.
+//! The rest are thin edges: a `keeper` carries out what its machine says, `run` is one run of a
+//! process, `output` and `log` take down what it says, `errors` finds what is wrong in it, and
+//! `terminals` stand apart from all that.
+//!
+//! Nothing here knows the gateway, nor Kubernetes: the link's process passes on what it is asked.
 
 use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -67,20 +70,6 @@ pub struct Settings {
     pub user: String,
     /// Login shell of the user.
     pub shell: PathBuf,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            socket: "/run/berth/supervisor/socket".into(),
-            state: "/run/berth/supervisor".into(),
-            logs: "/var/log/berth".into(),
-            workspace: "/workspace".into(),
-            home: "/root".into(),
-            user: "root".to_owned(),
-            shell: "/bin/bash".into(),
-        }
-    }
 }
 
 /// The processes and the terminals of a workspace.

@@ -11,7 +11,6 @@ use berth_link::wire::{
     process::{DesiredProcesses, ProcessId, ProcessSpec, Processes},
 };
 use futures::future::join_all;
-use nix::sys::signal::Signal;
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinHandle, spawn_blocking},
@@ -21,7 +20,7 @@ use super::{
     Settings,
     board::Board,
     files::{self, Desired, Groups},
-    group::{self, Identity, Stat, Together},
+    group::{self, Identity, Stat},
     keeper::{Keeper, Message, Shared},
     log::Log,
     output::Output,
@@ -56,11 +55,10 @@ impl ProcessSet {
             files::make_folder(folder).with_context(|| format!("{} can not be made", folder.display()))?;
         }
         let (groups, left) = Groups::take_over(&settings.state);
-        let mark = surroundings::mark(&settings);
         let recorded = left.values().filter(|leader| is_left(**leader)).map(|leader| leader.pid);
-        let leaders: BTreeSet<_> = recorded.chain(group::groups_with(&mark)).collect();
-        let end = |leader| Together::group(leader).end(Signal::SIGTERM, PATIENCE);
-        join_all(leaders.into_iter().map(end)).await;
+        let mark = surroundings::mark(&settings);
+        let marked = group::groups_where(|variable| variable.starts_with(mark.as_bytes()));
+        group::end_groups(recorded.chain(marked).collect::<BTreeSet<_>>(), PATIENCE).await;
         for id in left.keys() {
             groups.set(id, None)?;
         }

@@ -132,3 +132,40 @@ fn changes(board: Board) -> impl Stream<Item = Result<Bytes, Infallible>> {
         Some((Ok(line.into()), (board, changes, Instant::now() + BETWEEN_EVENTS)))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use berth_link::wire::process::{ProcessPhase, ProcessState};
+    use futures::{FutureExt, StreamExt};
+
+    use super::*;
+
+    fn state(restart_count: u32) -> ProcessState {
+        serde_json::from_value(serde_json::json!({
+            "id": "web", "phase": ProcessPhase::Running, "restartCount": restart_count, "portOpen": true,
+            "healthy": true, "errorCount": 0, "restartNonce": "",
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn changes_in_quick_succession_are_told_as_one() {
+        let board = Board::default();
+        let mut events = Box::pin(changes(board.clone()));
+        let mut next = async || {
+            let line = events.next().await.unwrap().unwrap();
+            let Event::Processes(processes) = serde_json::from_slice(&line).unwrap() else { unreachable!() };
+            processes.processes
+        };
+        assert_eq!(next().await, []);
+        board.show(state(0));
+        assert!(next().now_or_never().is_none(), "it is too early for the next");
+        for restart_count in 1..100 {
+            board.show(state(restart_count));
+        }
+        assert_eq!(next().await, [state(99)]);
+        board.show(state(99));
+        tokio::time::sleep_until(Instant::now() + BETWEEN_EVENTS).await;
+        assert!(next().now_or_never().is_none(), "nothing has changed");
+    }
+}

@@ -1,4 +1,5 @@
-//! One run of a supervised process, from its start until nothing of its group is left.
+//! One run of a supervised process, from its start until nothing of its group is left, nor of those
+//! who left the group.
 
 use std::{
     os::unix::process::ExitStatusExt, path::Path, process::ExitStatus, process::Stdio, time::Duration,
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Settings,
-    group::{Identity, Together},
+    group::{self, Identity, Together},
     lines::Source,
     output::Output,
     surroundings,
@@ -63,8 +64,11 @@ impl Run {
         let end = CancellationToken::new();
         let over = tokio::spawn({
             let (output, end) = (output.clone(), end.clone());
+            let mark = surroundings::mark_of(&spec.id, settings);
             async move {
                 let exit = until_all_ended(child, Together::group(leader.pid), end, &output).await;
+                let strays = group::groups_where(|variable| variable == mark.as_bytes());
+                group::end_groups(strays, PATIENCE_WITH_REST).await;
                 output.drain(listeners).await;
                 exit
             }
@@ -82,7 +86,7 @@ impl Run {
         self.began.elapsed()
     }
 
-    /// Waits until nothing of its group is left, and all its output is in the log.
+    /// Waits until nothing of it is left, and all its output is in the log.
     pub async fn over(&mut self) -> Exit {
         (&mut self.over).await.unwrap_or_default()
     }

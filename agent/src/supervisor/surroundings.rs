@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use berth_link::wire::process::ProcessSpec;
+use berth_link::wire::process::{ProcessId, ProcessSpec};
 
 use super::Settings;
 
@@ -48,9 +48,15 @@ pub fn environment(
     environment
 }
 
-/// What every process of this supervisor has in its environment, and nobody else.
+/// How a variable begins that every process of this supervisor has in its environment, and nobody
+/// else.
 pub fn mark(settings: &Settings) -> String {
-    format!("{MARK}={}", settings.socket.display())
+    format!("{MARK}={}:", settings.socket.display())
+}
+
+/// The same variable as a whole, as the processes of one id have it.
+pub fn mark_of(id: &ProcessId, settings: &Settings) -> String {
+    format!("{}{id}", mark(settings))
 }
 
 /// What a supervised process has beside that; its own settings go before ours.
@@ -63,7 +69,7 @@ pub fn process_environment(spec: &ProcessSpec, settings: &Settings) -> BTreeMap<
         environment.insert("PORT".to_owned(), port.to_string());
     }
     environment.extend(spec.env.clone());
-    environment.insert(MARK.to_owned(), settings.socket.display().to_string());
+    environment.insert(MARK.to_owned(), format!("{}:{}", settings.socket.display(), spec.id));
     environment
 }
 
@@ -72,6 +78,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::supervisor::tests::settings;
 
     #[rstest]
     #[case("PATH", Some("x"))]
@@ -87,7 +94,7 @@ mod tests {
             home: "/home/dev".into(),
             user: "dev".to_owned(),
             shell: "/bin/zsh".into(),
-            ..Settings::default()
+            ..settings(Path::new("/folder"))
         };
         let environment = environment(&settings, [(name.into(), "x".into())]);
         assert_eq!(environment.get(OsStr::new(name)).map(OsString::as_os_str), expected.map(OsStr::new));

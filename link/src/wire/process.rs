@@ -176,8 +176,8 @@ pub struct ProcessState {
     pub id: ProcessId,
     /// What it is doing.
     pub phase: ProcessPhase,
-    /// A stable word for what is wrong, such as `CrashLoop`, `StartFailed`, `HealthCheckFailed`
-    /// or `FatalError`.
+    /// A stable word for what is wrong: `CrashLoop`, `StartFailed`, `Exited`, `HealthCheckFailed`,
+    /// `FatalError`; of a process that runs, too: `PortInUse`, `Unhealthy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What is wrong, for people.
@@ -212,7 +212,7 @@ pub struct ProcessState {
     /// The end of its output, at most 1 KiB, where it has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_output: Option<String>,
-    /// The `restart_nonce` that it was last started for.
+    /// The `restart_nonce` that it was last started for, or tried to be.
     pub restart_nonce: String,
 }
 

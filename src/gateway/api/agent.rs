@@ -182,6 +182,7 @@ async fn refused(answer: Response) -> Problem {
 pub fn told(status: StatusCode, said: AgentProblem) -> Problem {
     let reason = match (status.as_u16(), said.code.as_str()) {
         (409, "NoRepository") => Reason::NoRepository,
+        (400, "Invalid") => Reason::Invalid,
         (400, _) => Reason::BadRequest,
         (403, _) => Reason::Forbidden,
         (404, _) => Reason::NotFound,
@@ -193,6 +194,7 @@ pub fn told(status: StatusCode, said: AgentProblem) -> Problem {
         (429, _) => Reason::TooManyRequests,
         (503, _) => Reason::NotReady,
         (504, _) => Reason::Timeout,
+        (507, _) => Reason::InsufficientStorage,
         _ => Reason::AgentUnavailable,
     };
     let details = said.details.into_iter().take(DETAILS);
@@ -224,6 +226,8 @@ mod tests {
     #[case(410, "Whatever", Reason::Conflict, "Whatever")]
     #[case(500, "Panic", Reason::AgentUnavailable, "Panic")]
     #[case(401, "x", Reason::AgentUnavailable, "x")]
+    #[case(400, "Invalid", Reason::Invalid, "Invalid")]
+    #[case(507, "NoSpace", Reason::InsufficientStorage, "NoSpace")]
     #[case(422, "<script>", Reason::Invalid, "Invalid")]
     fn what_an_agent_says_is_mapped(
         #[case] status: u16,

@@ -4,8 +4,30 @@
 //! `subresources.berth.dev` ([`serve`] is its server), [`Api::public_router`] on the public
 //! address under `/api/v1`. A request goes one way: who asks ([`identity`]), what is asked
 //! ([`operation`]), how often ([`rates`]), whether that is allowed ([`review`]), of which
-//! workspace ([`objects`]), and then to its handler, which asks the agent ([`agent`]). [`gate`]
+//! workspace ([`objects`]), and then to its handler, which asks the agent ([`agent`]). `gate`
 //! is that way; nothing reaches an agent but through it.
+//!
+//! | Request below `namespaces/{namespace}/` | What | Right |
+//! |---|---|---|
+//! | `POST workspaces/{name}/exec` | `ExecBody` to [`ExecResult`] | `create` `workspaces/exec` |
+//! | `GET workspaces/{name}/exec` | WebSocket, `channels`; query `command` (again for each argument) or `shell`, `stdin`, `stdout`, `stderr`, `tty`, `cols`, `rows`, `cwd`, `env` (`NAME=VALUE`), `timeoutMs` | `create` `workspaces/exec` |
+//! | `POST workspaces/{name}/exec-root` | the same as `POST exec`, as root | `create` `workspaces/exec-root` |
+//! | `GET workspaces/{name}/attach` | WebSocket, `channels`, with the position on channel 5; query `terminal`, `since`, `id`, `cols`, `rows`, `existing` | `create` `workspaces/attach` |
+//! | `GET workspaces/{name}/terminals`, `DELETE .../terminals/{terminal}` | list and end named terminals | `get`, `create` `workspaces/terminals` |
+//! | `GET workspaces/{name}/portforward` | WebSocket, see `portforward`; query `ports` | `create` `workspaces/portforward` |
+//! | any `workspaces/{name}/proxy/{port}/{path}` | HTTP to a port | `create` `workspaces/proxy` |
+//! | `GET PUT DELETE workspaces/{name}/files`, `GET .../files/list`, `GET PUT .../files/archive` | query `path`, `offset`, `limit`, `mode`, `ifMatch`, `recursive` | `get` or `create` `workspaces/files` |
+//! | `GET workspaces/{name}/git`, `GET .../git/diff`, `POST .../git/{stage,unstage,discard,commit}` | [`berth_link::wire::git`] | `get` or `create` `workspaces/git` |
+//! | `GET workspaces/{name}/processes`, `GET .../processes/system`, `POST .../processes/{id}/restart` | supervised processes, and all of them | `get` or `create` `workspaces/processes` |
+//! | `GET workspaces/{name}/{activity,stats,events}` | [`berth_link::wire::system`], [`berth_link::wire::Event`] a line | `get` `workspaces/...` |
+//! | `GET devservers/{name}/log` | text; query `tailLines`, `sinceOffset`, `follow`, `timestamps` | `get` `devservers/log` |
+//! | `GET devservers/{name}/errors` | [`berth_link::wire::process::DetectedErrors`] | `get` `devservers/errors` |
+//! | `POST devservers/{name}/restart` | starts its process again | `create` `devservers/restart` |
+//! | any `devservers/{name}/proxy/{path}` | HTTP to its port | `create` `devservers/proxy` |
+//!
+//! kube-apiserver asks for a right of its own before it passes a request on, by the HTTP method:
+//! `get`, `create`, `update`, `patch` or `delete`. So a role for a shell gives `create` and `get`.
+//! It cuts off requests after 60 s but for `attach`, `exec`, `log`, `portforward` and `proxy`.
 //!
 //! Links of agents, previews, certificates and commands to the controller live elsewhere.
 

@@ -55,6 +55,8 @@ pub enum Reason {
     NotReady,
     /// It took too long.
     Timeout,
+    /// The workspace's disk is full.
+    InsufficientStorage,
 }
 
 impl Reason {
@@ -77,6 +79,7 @@ impl Reason {
             Self::AgentUnavailable => StatusCode::BAD_GATEWAY,
             Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::InsufficientStorage => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
 
@@ -102,6 +105,7 @@ impl Reason {
             Self::AgentUnavailable => "AgentUnavailable",
             Self::NotReady => "NotReady",
             Self::Timeout => "Timeout",
+            Self::InsufficientStorage => "InsufficientStorage",
         }
     }
 }

@@ -124,13 +124,13 @@ impl Previews {
             return self.gate.answer(Request::from_parts(parts, body), &preview, &visitor).await;
         }
         self.gate.admit(&mut parts.headers, &preview, &visitor).await?;
-        let lane = self.lanes.of(&preview)?;
-        let place = lane.enter()?;
         match &preview.availability {
             Availability::Available => {}
             Availability::Suspended => return Err(Refusal::Suspended),
             Availability::Starting(message) => return Err(Refusal::Starting(message.clone())),
         }
+        let lane = self.lanes.of(&preview)?;
+        let place = lane.enter()?;
         self.pass_on(Request::from_parts(parts, body), &preview, &visitor, &lane, place).await
     }
 

@@ -173,6 +173,7 @@ impl Machine {
         self.stage = Stage::Alive { failures: 0 };
         self.state.phase = ProcessPhase::Starting;
         self.state.next_start_at = None;
+        self.state.restart_nonce.clone_from(&self.spec.restart_nonce);
         vec![Action::Start]
     }
 
@@ -183,7 +184,6 @@ impl Machine {
         self.state.port_open = false;
         self.state.pid = Some(pid);
         self.state.started_at = Some(at);
-        self.state.restart_nonce.clone_from(&self.spec.restart_nonce);
         self.state.last_output = None;
         let mut actions = vec![Action::Note(format!("started, process {pid}"))];
         match self.spec.port {

@@ -296,6 +296,9 @@ fn a_failed_start_is_tried_again_and_keeps_its_name() {
     }
     scene.is(Event::NotStarted { message: "no such folder".to_owned() });
     scene.shows(ProcessPhase::Failed, Some("StartFailed"), &[]);
+    scene.wants(ProcessSpec { restart_nonce: "2".to_owned(), ..spec() });
+    scene.is(Event::NotStarted { message: "no such folder".to_owned() });
+    assert_eq!(scene.machine.state().restart_nonce, "2");
 }
 
 #[test]

@@ -168,14 +168,16 @@ impl Events {
     }
 }
 
-fn settings(folder: &Path) -> Settings {
+/// Everything in this folder.
+pub fn settings(folder: &Path) -> Settings {
     Settings {
         socket: folder.join("socket/socket"),
         state: folder.join("state"),
         logs: folder.join("logs"),
         workspace: folder.to_owned(),
         home: folder.to_owned(),
-        ..Settings::default()
+        user: "root".to_owned(),
+        shell: "/bin/bash".into(),
     }
 }
 

@@ -87,6 +87,29 @@ async fn a_restart_is_done_and_so_is_a_stop_and_nothing_is_left() {
 }
 
 #[tokio::test]
+async fn who_leaves_the_group_ends_as_well() {
+    let scene = Scene::new().await;
+    let mut spec = scene.spec("web", "setsid sh -c 'echo $$; exec sleep 1000' & exec sleep 1000");
+    scene.want([spec.clone(), scene.spec("other", "exec sleep 1000")]).await;
+    let stray: u32 = soon(async {
+        loop {
+            let log = scene.text("/v1/processes/web/log").await;
+            if let Some(number) = log.lines().find_map(|line| line.parse().ok()) {
+                return number;
+            }
+        }
+    })
+    .await;
+    assert!(!group_is_empty(stray));
+    spec.run = false;
+    scene.want([spec, scene.spec("other", "exec sleep 1000")]).await;
+    let states = scene.until(|states| states[1].phase == ProcessPhase::Stopped).await;
+    assert!(group_is_empty(stray));
+    assert_eq!((states[0].phase, states[0].restart_count), (ProcessPhase::Running, 0));
+    scene.stop().await;
+}
+
+#[tokio::test]
 async fn what_can_not_be_started_says_so() {
     let scene = Scene::new().await;
     let spec = ProcessSpec { workdir: "/no/such/folder".to_owned(), ..scene.spec("web", "true") };

@@ -1,5 +1,7 @@
 //! Terminals and their viewers.
 
+use std::fs;
+
 use berth_link::wire::{
     exec::Ended,
     frame::{Decoder, Frame, Kind},
@@ -154,6 +156,24 @@ async fn a_slow_viewer_stalls_nobody_and_is_told_what_it_missed() {
         }
     }
     assert!(positions > 0);
+    scene.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_pasted_arrives_whole() {
+    let scene = Scene::new().await;
+    let mut viewer = Viewer::join(&scene, "/v1/terminals/main").await;
+    viewer.position().await;
+    let pasted: Vec<u8> = (0..1_000_000_u32).map(|number| b'a' + (number % 23) as u8).collect();
+    fs::write(scene.path("expected"), &pasted).unwrap();
+    viewer.types(
+        "stty raw -echo; echo rea''dy; head -c 1000000 > pasted; cmp pasted expected && echo sa''me\r",
+    );
+    viewer.sees("ready").await;
+    for part in pasted.chunks(300_000) {
+        viewer.send(&Frame::bytes(Kind::Stdin, part.to_vec()));
+    }
+    viewer.sees("same").await;
     scene.stop().await;
 }
 

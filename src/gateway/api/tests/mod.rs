@@ -55,6 +55,7 @@ use crate::{
     link::token::Epoch,
 };
 
+mod real_agent;
 mod requests;
 mod rights;
 mod sockets;
@@ -308,8 +309,12 @@ fn world() -> World {
 }
 
 fn world_with(settings: Settings) -> World {
+    world_of(agent_routes(), settings)
+}
+
+fn world_of(routes: Router, settings: Settings) -> World {
     let asked = Arc::default();
-    let agent = FakeAgent { routes: agent_routes(), asked: Arc::clone(&asked) };
+    let agent = FakeAgent { routes, asked: Arc::clone(&asked) };
     let people = Arc::new(People { guest: AtomicBool::new(true) });
     let reviewer = Reviewer::new(people.clone());
     let stop = CancellationToken::new();

@@ -40,6 +40,8 @@ async fn a_preview_that_is_not_available_asks_for_patience(
     assert!(response.headers().contains_key("retry-after"));
     let page = text(response).await;
     assert!(page.contains("http-equiv=refresh") && page.contains(said), "{page}");
+    // A page that waits and loads itself again is nobody at work.
+    assert_eq!(proxy.world.touched.load(Ordering::Relaxed), 0);
 }
 
 #[rstest]

@@ -1,0 +1,74 @@
+//! `suspend`, `resume` and `restart`: the user's own writes of a spec.
+
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+    core::{ApiResource, DynamicObject, GroupVersionKind},
+};
+use serde_json::json;
+
+use super::{
+    arguments::Target,
+    client::Cluster,
+    exit::{Failure, Subject},
+};
+use crate::api::{OperatingMode, Workspace};
+
+/// Who writes, in the objects' managed fields.
+const MANAGER: &str = "kubectl-berth";
+
+/// The dev servers of the namespace.
+pub fn dev_servers(cluster: &Cluster) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("berth.dev", "v1alpha1", "DevServer");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "devservers");
+    Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource)
+}
+
+/// The workspaces of the namespace.
+pub fn workspaces(cluster: &Cluster) -> Api<Workspace> {
+    Api::namespaced(cluster.client.clone(), &cluster.namespace)
+}
+
+fn parameters() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.to_owned()), ..Default::default() }
+}
+
+/// Sets what a workspace is meant to do.
+pub async fn set_mode(cluster: &Cluster, name: &str, mode: OperatingMode) -> Result<u8, Failure> {
+    let change = json!({"spec": {"operatingMode": mode}});
+    let work = async {
+        workspaces(cluster)
+            .patch(name, &parameters(), &Patch::Merge(&change))
+            .await
+            .map_err(|error| Subject::workspace(name, &cluster.namespace).failure(error))
+    };
+    cluster.in_time(work).await?;
+    match mode {
+        OperatingMode::Suspended => println!("workspace/{name} is being suspended"),
+        OperatingMode::Running => println!("workspace/{name} is being resumed"),
+    }
+    Ok(0)
+}
+
+/// Starts a dev server's process again.
+pub async fn restart(cluster: &Cluster, target: &Target) -> Result<u8, Failure> {
+    let name = match target {
+        Target::DevServer(name) => name,
+        Target::Workspace(name) => {
+            return Err(Failure::usage("a workspace is not restarted in one step").hint(format!(
+                "kubectl berth suspend {name}; kubectl berth wait {name} --for suspended; kubectl berth resume {name}"
+            )));
+        }
+    };
+    let nonce = format!("{}-{}", jiff::Timestamp::now(), hex::encode(rand::random::<[u8; 4]>()));
+    let change = json!({"spec": {"restartNonce": nonce}});
+    let work = async {
+        dev_servers(cluster)
+            .patch(name, &parameters(), &Patch::Merge(&change))
+            .await
+            .map_err(|error| Subject::dev_server(name, &cluster.namespace).failure(error))
+    };
+    cluster.in_time(work).await?;
+    println!("devserver/{name} is being restarted");
+    Ok(0)
+}
