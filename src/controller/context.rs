@@ -6,7 +6,10 @@ use std::{
     time::Instant,
 };
 
-use kube::{Client, Resource, ResourceExt, runtime::reflector::Store};
+use kube::{
+    Client, Resource, ResourceExt,
+    runtime::reflector::{ObjectRef, Store},
+};
 
 use crate::{
     api::{DevServer, Template, Workspace},
@@ -180,6 +183,13 @@ impl Objects {
     /// A Workspace by key.
     pub fn workspace(&self, key: &WorkspaceKey) -> Option<Arc<Workspace>> {
         self.workspaces.iter().find_map(|store| store.get(key)).map(|workspace| self.freshest(workspace))
+    }
+
+    /// Whether a DevServer is still there.
+    pub fn has_devserver(&self, devserver: &DevServer) -> bool {
+        let key = ObjectRef::from_obj(devserver);
+        let mut found = self.devservers.iter().filter_map(|store| store.get(&key));
+        found.any(|found| found.metadata.uid == devserver.metadata.uid)
     }
 
     /// Every DevServer, as fresh as it is known.

@@ -42,7 +42,11 @@ pub async fn reconcile(object: Arc<DevServer>, context: Arc<Context>) -> Result<
         trace_id = format!("{:032x}", rand::random::<u128>()),
     );
     let started = Instant::now();
-    let result = run(&context, object).instrument(span).await;
+    let result = run(&context, Arc::clone(&object)).instrument(span).await;
+    // What this pass noted about one that went meanwhile, nobody would ever forget.
+    if !context.objects.has_devserver(&object) {
+        forget(&context, &object);
+    }
     context.metrics.reconciled("DevServer", result.is_ok(), started.elapsed());
     result
 }
@@ -100,8 +104,9 @@ async fn run(context: &Context, object: Arc<DevServer>) -> Result<Action, kube::
     // Nothing leads to a name before it is written down.
     let route = match &written_down {
         Some(known) => {
-            let open = matches!(PreviewState::of(&situation), PreviewState::Published { .. });
-            routes::keep(context, &object, &known.host, open).await
+            let over =
+                matches!(PreviewState::of(&situation), PreviewState::Unwanted | PreviewState::Expired { .. });
+            routes::keep(context, &object, &known.host, !over).await
         }
         None => Ok(()),
     };
@@ -118,7 +123,7 @@ async fn run(context: &Context, object: Arc<DevServer>) -> Result<Action, kube::
     if route.is_err() {
         look_again = look_again.min(routes::RETRY);
     }
-    if found.environment.is_err() || found.password.is_err() {
+    if desired.is_ok() {
         look_again = look_again.min(found.remaining());
     }
     let after = status::describe(&before, &situation);

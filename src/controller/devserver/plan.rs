@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use berth_link::wire::process::ProcessSpec;
 
-use crate::{
-    api::devserver::ProcessMode,
-    controller::workspace::{problem::Problem, references::API_SERVER_FAILED},
-};
+use crate::api::devserver::ProcessMode;
 
-use super::{preview::PreviewState, situation::Situation, validate::Desired};
+use super::{preview::PreviewState, references::says_nothing, situation::Situation, validate::Desired};
 
 /// What the agent is to be told of a DevServer.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,14 +32,9 @@ pub fn wanted(situation: &Situation<'_>, last: Option<&Wanted>) -> Option<Wanted
             let run = last.run && run;
             Some(Wanted::Process(Box::new(ProcessSpec { run, ..(**last).clone() })))
         }
-        (Err(problem), _) if nobody_knows(problem) => None,
+        (Err(problem), _) if says_nothing(problem) => None,
         (Err(_), _) => Some(process(desired, false, Default::default())),
     }
-}
-
-/// Whether a problem says nothing about what is there.
-fn nobody_knows(problem: &Problem) -> bool {
-    problem.reason == API_SERVER_FAILED
 }
 
 fn process(desired: &Desired, run: bool, env: std::collections::BTreeMap<String, String>) -> Wanted {

@@ -17,7 +17,7 @@ use crate::{
         context::Context,
         workspace::{
             problem::Problem,
-            references::{References, is_missing},
+            references::{API_SERVER_FAILED, References, is_missing},
             validate::EnvLayer,
         },
     },
@@ -92,7 +92,12 @@ pub async fn find(context: &Context, subject: &Subject, desired: &Desired) -> Ar
             }
         }
     };
-    let again = if environment.is_err() || password.is_err() {
+    let unanswered =
+        [environment.as_ref().err(), password.as_ref().err()].into_iter().flatten().any(says_nothing);
+    let same = last.as_ref().filter(|last| last.generation == subject.generation);
+    let environment = or_last(environment, same.map(|last| &last.environment));
+    let password = or_last(password, same.map(|last| &last.password));
+    let again = if unanswered || environment.is_err() || password.is_err() {
         context.backoff.failed(&subject.uid, &subject.generation.to_string(), "References")
     } else {
         context.backoff.clear(&subject.uid);
@@ -102,6 +107,19 @@ pub async fn find(context: &Context, subject: &Subject, desired: &Desired) -> Ar
     let found = Arc::new(Found { environment, password, hashed, generation: subject.generation, until });
     context.devservers.note_found(&subject.uid, Arc::clone(&found));
     found
+}
+
+/// What was read; where the API server did not answer, what was read of the same spec before.
+fn or_last<T: Clone>(now: Result<T, Problem>, last: Option<&Result<T, Problem>>) -> Result<T, Problem> {
+    match (&now, last) {
+        (Err(problem), Some(Ok(last))) if says_nothing(problem) => Ok(last.clone()),
+        _ => now,
+    }
+}
+
+/// Whether a problem says nothing about what is there.
+pub fn says_nothing(problem: &Problem) -> bool {
+    problem.reason == API_SERVER_FAILED
 }
 
 async fn environment(
@@ -181,6 +199,21 @@ fn salt(uid: &str) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[rstest::rstest]
+    #[case::read(Ok(2), Some(Ok(1)), Ok(2))]
+    #[case::no_answer(Err("ApiServerFailed"), Some(Ok(1)), Ok(1))]
+    #[case::no_answer_ever(Err("ApiServerFailed"), None, Err("ApiServerFailed"))]
+    #[case::gone(Err("SecretNotFound"), Some(Ok(1)), Err("SecretNotFound"))]
+    fn what_was_read_holds_while_the_api_server_does_not_answer(
+        #[case] now: Result<u8, &'static str>,
+        #[case] last: Option<Result<u8, &'static str>>,
+        #[case] expected: Result<u8, &'static str>,
+    ) {
+        let problem = |reason| Problem::transient(condition::SECRETS_READY, reason, "");
+        let last = last.map(|last| last.map_err(problem));
+        assert_eq!(or_last(now.map_err(problem), last.as_ref()), expected.map_err(problem));
+    }
 
     #[test]
     fn a_password_is_hashed_without_its_line_end() {
