@@ -56,6 +56,8 @@ pub mod identity;
 mod log;
 pub mod objects;
 pub mod operation;
+#[cfg(test)]
+mod operation_tests;
 mod portforward;
 pub mod problem;
 mod proxy;
