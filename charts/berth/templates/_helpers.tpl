@@ -48,6 +48,82 @@ app.kubernetes.io/part-of: berth
 {{- regexFind "[0-9]+$" (.Values.config.listen | default "0.0.0.0:8080") }}
 {{- end }}
 
+{{- define "berth.leaseName" -}}
+{{- (.Values.config.leaderElection).leaseName | default "berth" }}
+{{- end }}
+
+{{- define "berth.separate" -}}
+{{- if and .Values.config.gateway (eq .Values.gateway.mode "Separate") }}true{{ end }}
+{{- end }}
+
+{{- /* Whether the API behind kube-apiserver is served. */ -}}
+{{- define "berth.aggregated" -}}
+{{- if and .Values.config.gateway .Values.aggregatedAPI.enabled }}true{{ end }}
+{{- end }}
+
+{{- define "berth.gatewayAccountName" -}}
+{{- if not (include "berth.separate" .) }}
+{{- include "berth.serviceAccountName" . }}
+{{- else if .Values.serviceAccount.create }}
+{{- default (printf "%s-gateway" (include "berth.fullname" .)) .Values.gateway.serviceAccountName }}
+{{- else }}
+{{- required "gateway.serviceAccountName is required when serviceAccount.create is false and gateway.mode is Separate" .Values.gateway.serviceAccountName }}
+{{- end }}
+{{- end }}
+
+{{- /*
+The Deployments, as JSON. The only one has the labels of the release alone: a Deployment's selector
+cannot be changed, and this one was there before there were two.
+*/ -}}
+{{- define "berth.parts" -}}
+{{- $name := include "berth.fullname" . }}
+{{- $release := include "berth.selectorLabels" . | fromYaml }}
+{{- if include "berth.separate" . }}
+{{- list
+  (dict "name" (printf "%s-controller" $name) "role" "controller" "controls" true "serves" false
+    "replicas" .Values.replicas "account" (include "berth.serviceAccountName" .)
+    "labels" (merge (dict "app.kubernetes.io/component" "controller") $release))
+  (dict "name" (printf "%s-gateway" $name) "role" "gateway" "controls" false "serves" true
+    "replicas" .Values.gateway.replicas "account" (include "berth.gatewayAccountName" .)
+    "labels" (merge (dict "app.kubernetes.io/component" "gateway") $release))
+  | toJson }}
+{{- else }}
+{{- list (dict "name" $name "role" "all" "controls" true "serves" (not (not .Values.config.gateway))
+  "replicas" .Values.replicas "account" (include "berth.serviceAccountName" .) "labels" $release) | toJson }}
+{{- end }}
+{{- end }}
+
+{{- /* Labels of the Pods that serve the gateway. */ -}}
+{{- define "berth.gatewaySelectorLabels" -}}
+{{- range include "berth.parts" . | fromJsonArray }}
+{{- if .serves }}
+{{- toYaml .labels }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The ports of the gateway by their names, as JSON. */ -}}
+{{- define "berth.gatewayPorts" -}}
+{{- $gateway := .Values.config.gateway }}
+{{- dict
+  "public" (regexFind "[0-9]+$" ($gateway.listen | default "0.0.0.0:8480") | int)
+  "aggregated" (regexFind "[0-9]+$" (($gateway.aggregated).listen | default "0.0.0.0:8443") | int)
+  "internal" (regexFind "[0-9]+$" (($gateway.internal).listen | default "0.0.0.0:8444") | int)
+  | toJson }}
+{{- end }}
+
+{{- /* The configuration file: the values, and the Service that only the chart knows. */ -}}
+{{- define "berth.config" -}}
+{{- $config := deepCopy .Values.config }}
+{{- if include "berth.aggregated" . }}
+{{- $aggregated := merge (dict "service" (printf "%s-aggregated" (include "berth.fullname" .))) ($config.gateway.aggregated | default dict) }}
+{{- $_ := set $config.gateway "aggregated" $aggregated }}
+{{- else if $config.gateway }}
+{{- $_ := unset $config.gateway "aggregated" }}
+{{- end }}
+{{- toYaml $config }}
+{{- end }}
+
 {{- /* What the schema cannot say about the configuration, and would otherwise only be seen in the log. */ -}}
 {{- define "berth.checkConfig" -}}
 {{- $names := list }}
@@ -65,7 +141,20 @@ app.kubernetes.io/part-of: berth
 {{- fail (printf "config.defaultBackend: %q is not the name of a backend; there is %s" . (join ", " $names)) }}
 {{- end }}
 {{- end }}
-{{- $volumes := list "config" "docker-socket" }}
+{{- if not .Values.config.gateway }}
+{{- if eq .Values.gateway.mode "Separate" }}
+{{- fail "gateway.mode is Separate, but there is no gateway: set config.gateway" }}
+{{- end }}
+{{- if .Values.gateway.ingress.enabled }}
+{{- fail "gateway.ingress is enabled, but there is no gateway: set config.gateway" }}
+{{- end }}
+{{- else }}
+{{- $ports := prepend (include "berth.gatewayPorts" . | fromJson | values) (include "berth.port" . | int) }}
+{{- if ne (len ($ports | uniq)) (len $ports) }}
+{{- fail "config.listen and the listen addresses below config.gateway need ports of their own" }}
+{{- end }}
+{{- end }}
+{{- $volumes := list "config" "docker-socket" "gateway-tls" }}
 {{- range .Values.backendSecrets }}
 {{- $volume := printf "backend-%s" (.name | default .secretName) }}
 {{- if has $volume $volumes }}
