@@ -75,7 +75,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
 
     let client = Client::try_default().await.context("no Kubernetes cluster is configured")?;
     let work = async {
-        wait_for_api(&client, &config, &ready).await;
+        wait_for_api(&client, &config, role, &ready).await;
         let instance = instance(&client, &config, &ready).await;
         tracing::info!(%instance, "the marks on the backends carry this instance");
         let keys = match &config.gateway {
@@ -188,16 +188,18 @@ async fn lead(resources: Resources, stop: &CancellationToken) -> anyhow::Result<
     }
 }
 
-/// Waits until the API server serves our kinds.
-async fn wait_for_api(client: &Client, config: &Config, ready: &watch::Sender<Readiness>) {
+/// Waits until the API server serves our kinds. A gateway has no use for Templates, and no right.
+async fn wait_for_api(client: &Client, config: &Config, role: Role, ready: &watch::Sender<Readiness>) {
     let namespace = config.watch_namespaces.first();
     loop {
         let problem = if let Err(error) = probe::<Workspace>(client, namespace).await {
             missing("workspaces", &error)
-        } else if let Err(error) = probe::<Template>(client, namespace).await {
-            missing("templates", &error)
         } else if let Err(error) = probe::<DevServer>(client, namespace).await {
             missing("devservers", &error)
+        } else if role.controls()
+            && let Err(error) = probe::<Template>(client, namespace).await
+        {
+            missing("templates", &error)
         } else {
             return;
         };

@@ -13,10 +13,11 @@ use serde_json::Value;
 
 use crate::support::{checkout, control_plane};
 
+mod gateway;
 mod life;
 
 /// The value sets that come with the chart, one file each.
-const VALUE_SETS: [&str; 3] = ["full", "minimal", "socket"];
+const VALUE_SETS: [&str; 4] = ["full", "minimal", "separate", "socket"];
 const NAMESPACE: &str = "berth-system";
 
 fn chart() -> PathBuf {
@@ -96,12 +97,25 @@ fn configuration(objects: &[Value]) -> Config {
     load(map["data"]["berth.yaml"].as_str().unwrap())
 }
 
+/// The Secrets that the operator makes for itself.
+const OWN_SECRETS: [&str; 3] = ["berth-authority", "berth-gateway", "berth-keys"];
+
 #[test]
 fn no_role_reads_more_secrets_than_the_ones_it_is_pointed_at() {
     for values in VALUE_SETS {
         for (role, rule) in rules(&render(values, &[]).unwrap()) {
             if words(&rule["resources"]).contains("secrets") {
-                assert_eq!(words(&rule["verbs"]), BTreeSet::from(["get"]), "{values}: {role}");
+                let (verbs, names) = (words(&rule["verbs"]), words(&rule["resourceNames"]));
+                let expected = match (role, names.is_empty()) {
+                    ("berth-references", true) => verbs == ["get"].into(),
+                    // A creation cannot be restricted to a name, and reads nothing.
+                    ("berth", true) => verbs == ["create"].into(),
+                    (_, true) => false,
+                    (_, false) => {
+                        names.is_subset(&OWN_SECRETS.into()) && verbs.is_subset(&["get", "patch"].into())
+                    }
+                };
+                assert!(expected, "{values}: {role} may {verbs:?} {names:?}");
             }
             for list in ["apiGroups", "resources", "verbs"] {
                 assert!(!words(&rule[list]).contains("*"), "{values}: {role} has a wildcard in {list}");
@@ -140,7 +154,11 @@ fn the_operator_never_gets_to_write_a_spec_and_people_never_a_status() {
             let (resources, verbs) = (words(&rule["resources"]), words(&rule["verbs"]));
             let person = ["berth-view", "berth-edit", "berth-admin"].contains(&role);
             if person {
-                assert!(!resources.iter().any(|resource| resource.contains('/')), "{values}: {role}");
+                let own_kinds = words(&rule["apiGroups"]).contains("berth.dev");
+                let parts = resources.iter().any(|resource| resource.contains('/'));
+                assert!(own_kinds != parts, "{values}: {role}");
+            } else if role == "berth-gateway" && resources.contains("workspaces") {
+                assert_eq!(verbs, BTreeSet::from(["list", "watch"]), "{values}: {role}");
             } else if resources.contains("workspaces") {
                 assert_eq!(verbs, BTreeSet::from(["get", "list", "watch", "patch"]), "{values}: {role}");
             } else if resources.contains("templates") {
@@ -153,7 +171,9 @@ fn the_operator_never_gets_to_write_a_spec_and_people_never_a_status() {
 #[test]
 fn where_namespaces_are_named_no_right_on_workspaces_goes_beyond_them() {
     let objects = render("full", &["rbac.secretAccess=Namespaces"]).unwrap();
-    assert_eq!(of_kind(&objects, &["ClusterRoleBinding"]).map(name).collect::<Vec<_>>(), Vec::<&str>::new());
+    let everywhere: BTreeSet<_> = of_kind(&objects, &["ClusterRoleBinding"]).map(name).collect();
+    // Who somebody is and what they may do, and the one APIService.
+    assert_eq!(everywhere, BTreeSet::from(["berth-apiservice", "berth-reviews"]));
     let bound: Vec<_> = of_kind(&objects, &["RoleBinding"])
         .map(|binding| {
             (binding["metadata"]["namespace"].as_str().unwrap(), binding["roleRef"]["name"].as_str().unwrap())
@@ -161,7 +181,14 @@ fn where_namespaces_are_named_no_right_on_workspaces_goes_beyond_them() {
         .collect();
     assert_eq!(
         bound,
-        [("team-a", "berth"), ("team-b", "berth"), ("shared", "berth-templates"), (NAMESPACE, "berth")]
+        [
+            (NAMESPACE, "berth-gateway"),
+            ("kube-system", "extension-apiserver-authentication-reader"),
+            ("team-a", "berth"),
+            ("team-b", "berth"),
+            ("shared", "berth-templates"),
+            (NAMESPACE, "berth"),
+        ]
     );
 }
 
@@ -220,16 +247,19 @@ fn defaults_of_the_chart_and_of_the_sample_are_the_operators_own() {
 fn the_process_is_confined() {
     for values in VALUE_SETS {
         let objects = render(values, &[]).unwrap();
-        let pod = &of_kind(&objects, &["Deployment"]).next().unwrap()["spec"]["template"]["spec"];
-        let container = &pod["containers"][0];
-        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-        assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
-        assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
-        assert_eq!(container["securityContext"]["capabilities"]["drop"][0], "ALL");
-        let sockets =
-            pod["volumes"].as_array().unwrap().iter().filter(|volume| !volume["hostPath"].is_null());
-        assert_eq!(sockets.count(), usize::from(values == "socket"), "{values}");
+        for deployment in of_kind(&objects, &["Deployment"]) {
+            let pod = &deployment["spec"]["template"]["spec"];
+            let container = &pod["containers"][0];
+            assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+            assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+            assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+            assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
+            assert_eq!(container["securityContext"]["capabilities"]["drop"][0], "ALL");
+            let sockets =
+                pod["volumes"].as_array().unwrap().iter().filter(|volume| !volume["hostPath"].is_null());
+            let wanted = ["socket", "separate"].contains(&values) && name(deployment) != "berth-gateway";
+            assert_eq!(sockets.count(), usize::from(wanted), "{values}");
+        }
     }
 }
 
@@ -260,6 +290,11 @@ fn the_port_follows_the_configuration() {
     "config.defaultBackend=other",
     "config.defaultBackend: \"other\" is not the name of a backend; there is docker"
 )]
+#[case("config.gateway.listen=1", "at '/config/gateway': missing property 'publicURL'")]
+#[case("config.gateway.publicURL=berth.example.com", "does not match pattern")]
+#[case("gateway.mode=Both", "value must be one of 'All', 'Separate'")]
+#[case("gateway.mode=Separate", "there is no gateway: set config.gateway")]
+#[case("gateway.ingress.enabled=true", "there is no gateway: set config.gateway")]
 #[case("rbac.secretAccess=All", "value must be one of 'Namespaces', 'Cluster'")]
 #[case("rbac.secretAccess=Cluster", "at '/rbac/secretNamespaces': maxItems: got 1, want 0")]
 fn bad_values_are_refused_in_words_that_help(#[case] change: &str, #[case] words: &str) {

@@ -127,7 +127,8 @@ const CLUSTER_WIDE: [&str; 8] = [
     "validatingadmissionpolicy/berth-status",
     "validatingadmissionpolicybinding/berth-status",
 ];
-const DEFINITIONS: [&str; 2] = ["crd/workspaces.berth.dev", "crd/templates.berth.dev"];
+const DEFINITIONS: [&str; 3] =
+    ["crd/workspaces.berth.dev", "crd/templates.berth.dev", "crd/devservers.berth.dev"];
 
 #[test]
 fn a_release_comes_changes_goes_and_comes_again() {
