@@ -80,7 +80,8 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         tracing::info!(%instance, "the marks on the backends carry this instance");
         let keys = match &config.gateway {
             Some(_) => {
-                Some(keys::obtain(&client, &config.own_namespace(), &keys_name(&config), &instance).await)
+                let (namespace, name) = (config.own_namespace(), keys_name(&config));
+                Some(keys::obtain(&client, &namespace, &name, &instance, role.controls()).await)
             }
             None => None,
         };

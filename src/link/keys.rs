@@ -30,22 +30,38 @@ pub struct Keys {
     pub sessions: SecretSlice<u8>,
 }
 
-/// Reads the keys, and makes them where there are none yet. Waits while the API server does not
-/// answer.
-pub async fn obtain(client: &Client, namespace: &str, name: &str, instance: &InstanceId) -> Keys {
+/// Reads the keys. Where there are none yet, a process with the controllers (`controls`) makes
+/// them, and another one waits for that. Waits while the API server does not answer.
+pub async fn obtain(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    instance: &InstanceId,
+    controls: bool,
+) -> Keys {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     loop {
-        match read_or_make(&secrets, name, instance).await {
-            Ok(keys) => return keys,
+        let keys = if controls {
+            read_or_make(&secrets, name, instance).await.map(Some)
+        } else {
+            read(&secrets, name, instance).await
+        };
+        match keys {
+            Ok(Some(keys)) => return keys,
+            Ok(None) => tracing::info!("waiting for the controller to make the keys in Secret {name}"),
             Err(error) => tracing::warn!("the keys in Secret {namespace}/{name} can not be had: {error:#}"),
         }
         tokio::time::sleep(RETRY).await;
     }
 }
 
+async fn read(secrets: &Api<Secret>, name: &str, instance: &InstanceId) -> anyhow::Result<Option<Keys>> {
+    secrets.get_opt(name).await?.map(|secret| parse(secret, instance)).transpose()
+}
+
 async fn read_or_make(secrets: &Api<Secret>, name: &str, instance: &InstanceId) -> anyhow::Result<Keys> {
-    if let Some(secret) = secrets.get_opt(name).await? {
-        return parse(secret, instance);
+    if let Some(keys) = read(secrets, name, instance).await? {
+        return Ok(keys);
     }
     match secrets.create(&PostParams::default(), &fresh(name)?).await {
         Ok(secret) => {

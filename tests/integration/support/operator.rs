@@ -20,6 +20,8 @@ pub struct Settings {
     pub config: Value,
     /// Its mark on the backends.
     pub instance: String,
+    /// Its role: `all`, `controller` or `gateway`.
+    pub role: &'static str,
 }
 
 impl Settings {
@@ -53,7 +55,7 @@ impl Settings {
             "controller": {"resync": "5s"},
             "log": {"format": "Text", "filter": "info,berth=debug"},
         });
-        Self { kubeconfig, config, instance }
+        Self { kubeconfig, config, instance, role: "all" }
     }
 }
 
@@ -211,6 +213,7 @@ async fn launch(settings: &Settings, folder: &tempfile::TempDir) -> (Child, Stri
     let mut child = Command::new(env!("CARGO_BIN_EXE_berth"))
         .args(["run", "--config"])
         .arg(&config)
+        .args(["--role", settings.role])
         .env("KUBECONFIG", &settings.kubeconfig)
         .env_remove("RUST_LOG")
         .env("NO_COLOR", "1")
