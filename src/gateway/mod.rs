@@ -39,7 +39,10 @@ pub mod public;
 pub mod terminal;
 pub mod tickets;
 
-use api::review::{ClusterReviews, Reviewer};
+use api::{
+    browser::Browsers,
+    review::{ClusterReviews, Reviewer},
+};
 use directory::Directory;
 use previews::gate::{TicketError, TicketHolder};
 use terminal::TerminalPage;
@@ -126,15 +129,18 @@ impl Parts<'_> {
             root,
             api::Settings::default(),
         );
-        let api = Arc::new(api.until(stop.clone()));
+        let key = keys.sessions.expose_secret();
+        let (tickets, sessions) = (Arc::new(Tickets::new(key)?), Sessions::new(key)?);
+        let secure = settings.public_url.scheme() == "https";
+        let page = TerminalPage { tickets: Arc::clone(&tickets), sessions, secure };
+        let browsers = Browsers { page: page.clone(), public_url: settings.public_url.clone() };
+        let api = Arc::new(api.until(stop.clone()).for_browsers(browsers));
         if let Some(aggregated) = &settings.aggregated {
             let router = Arc::clone(&api).router();
             aggregated::start(client, aggregated, shown.identity.clone(), router, stop).await?;
         }
         let preview_metrics = Arc::new(previews::metrics::PreviewMetrics::register(metrics.registry())?);
         let trusted_proxies = &settings.trusted_proxies;
-        let key = keys.sessions.expose_secret();
-        let (tickets, sessions) = (Arc::new(Tickets::new(key)?), Sessions::new(key)?);
         let previews = config.preview.domain.as_deref().map(|domain| {
             let directory = Directory::new(Arc::clone(&known), wanted.subscribe(), domain);
             let surroundings = previews::Surroundings {
@@ -149,7 +155,6 @@ impl Parts<'_> {
             Arc::new(previews::Previews::new(surroundings, settings))
         });
         let acceptor = Acceptor { keys: keys.tokens.clone(), owners: known, hub: Arc::clone(&hub) };
-        let page = TerminalPage { tickets, sessions, secure: settings.public_url.scheme() == "https" };
         let routes = public::routes(Arc::new(acceptor)).merge(api.public_router()).merge(page.router());
         let tls = tls.map(|config| watch::Sender::new(config).subscribe());
         let service = public::service(previews, routes);

@@ -306,6 +306,7 @@ impl Objects for Known {
             workspace: devserver.spec.workspace_ref.name.clone(),
             process: name.parse().ok()?,
             port: devserver.spec.port,
+            preview: devserver.status.as_ref().and_then(|status| status.preview.as_ref()?.url.clone()),
             deleting: devserver.metadata.deletion_timestamp.is_some(),
         }))
     }

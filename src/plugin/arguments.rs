@@ -231,10 +231,9 @@ pub struct Logs {
 
 /// What is opened.
 #[derive(Args, Debug)]
-#[group(required = true, multiple = false, id = "what", args = ["dev_server", "terminal"])]
 pub struct Open {
     /// The dev server.
-    #[arg(value_name = "DEVSERVER")]
+    #[arg(value_name = "DEVSERVER", required_unless_present = "terminal", conflicts_with = "terminal")]
     pub dev_server: Option<DevServerName>,
     /// A terminal of this workspace. The address that is printed can be used once.
     #[arg(long, value_name = "WORKSPACE")]
@@ -379,6 +378,7 @@ mod tests {
     #[case(&["exec", "a", "-it", "-e", "A=B=C", "-n", "x", "--", "ls", "-n"])]
     #[case(&["--context", "c", "shell", "a"])]
     #[case(&["open", "--terminal", "a", "--print"])]
+    #[case(&["open", "web", "--print"])]
     #[case(&["git", "a", "discard", "--all"])]
     #[case(&["port-forward", "a", "8080:80", "3000"])]
     #[case(&["wait", "a", "--for", "suspended", "--timeout", "5m"])]

@@ -60,12 +60,9 @@ fn ended(result: Result<u8, Failure>) -> ExitCode {
 async fn act(arguments: &Arguments) -> Result<u8, Failure> {
     match &arguments.command {
         Command::Completion { shell } => {
-            clap_complete::generate(
-                *shell,
-                &mut Arguments::command(),
-                "kubectl-berth",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "kubectl-berth", &mut script);
+            local::print(&script)?;
             return Ok(0);
         }
         Command::Version => {

@@ -18,6 +18,7 @@ use super::{
     agent::Agent,
     attach,
     audit::Entry,
+    browser::identity_of,
     channels::is_upgrade,
     documents, exec, files,
     identity::Identity,
@@ -29,7 +30,7 @@ use super::{
     proxy,
     review::{Access, Reviewer},
 };
-use crate::listener::Peer;
+use crate::{gateway::tickets::Grant, listener::Peer};
 
 /// Longest name of a namespace or an object.
 const NAME: usize = 253;
@@ -142,7 +143,11 @@ fn is_name(text: &str) -> bool {
 impl Served {
     async fn answer(&self, request: Request<Body>) -> Result<Response, Problem> {
         let (parts, body) = request.into_parts();
-        let identity = self.identity(&parts.extensions, &parts.headers).await?;
+        let grant = self.session(&parts.headers);
+        let identity = match &grant {
+            Some(grant) => identity_of(grant),
+            None => self.identity(&parts.extensions, &parts.headers).await?,
+        };
         let request = Request::from_parts(parts, body);
         let target = Target::parse(request.uri().path(), &self.face.prefix())?;
         let upgrade = is_upgrade(request.headers());
@@ -156,12 +161,37 @@ impl Served {
             access: target.access(&operation),
         };
         let entry = Entry::of(&admission, &operation, &request);
-        let result = match admission.check().await {
-            Ok(()) => self.api.perform(operation, &target, admission, request).await,
-            Err(problem) => Err(problem),
-        };
+        let result =
+            match self.admit(grant.as_ref(), &admission, &operation, &target, request.headers()).await {
+                Ok(()) => self.api.perform(operation, &target, admission, request).await,
+                Err(problem) => Err(problem),
+            };
         entry.write(&result);
         result
+    }
+
+    /// The session of a browser, on the face that browsers come to.
+    fn session(&self, headers: &HeaderMap) -> Option<Grant> {
+        match self.face {
+            Face::Aggregated => None,
+            Face::Public => self.api.browsers.as_ref()?.session(headers),
+        }
+    }
+
+    /// Whether this is allowed: by the cluster, and by the session where somebody comes with one.
+    async fn admit(
+        &self,
+        grant: Option<&Grant>,
+        admission: &Admission,
+        operation: &Operation,
+        target: &Target,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
+        if let (Some(grant), Some(browsers)) = (grant, &self.api.browsers) {
+            let workspace = self.api.workspace(&target.namespace, &target.name)?;
+            browsers.check(grant, operation, &workspace, headers)?;
+        }
+        admission.check().await
     }
 
     async fn identity(&self, request: &Extensions, headers: &HeaderMap) -> Result<Identity, Problem> {
@@ -213,6 +243,11 @@ impl Api {
         };
         let workspace = dev_server.as_ref().map_or(target.name.as_str(), |known| known.workspace.as_str());
         let workspace = self.workspace(&target.namespace, workspace)?;
+        if let Operation::Ticket(_) = operation {
+            let browsers =
+                self.browsers.as_ref().ok_or_else(|| Problem::not_found("no browsers are served here"))?;
+            return browsers.ticket(&admission.identity, &workspace, dev_server.as_deref());
+        }
         let agent = Agent::new(self.agents.clone(), reachable(&workspace)?);
         match (operation, dev_server) {
             (Operation::Exec, _) => exec::run(&agent, &self.settings, request).await,

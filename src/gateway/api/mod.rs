@@ -44,6 +44,7 @@ pub mod agent;
 mod attach;
 mod audit;
 mod body;
+pub mod browser;
 mod channels;
 pub mod discovery;
 mod documents;
@@ -69,6 +70,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use browser::Browsers;
 use identity::Identity;
 use objects::{Objects, WorkspaceView};
 use problem::Problem;
@@ -127,6 +129,7 @@ pub struct Api {
     limits: RateLimits,
     settings: Settings,
     stop: CancellationToken,
+    browsers: Option<Browsers>,
 }
 
 impl Api {
@@ -139,12 +142,26 @@ impl Api {
         settings: Settings,
     ) -> Self {
         let limits = RateLimits::new(settings.rates);
-        Self { agents, objects, reviewer, root, limits, settings, stop: CancellationToken::new() }
+        Self {
+            agents,
+            objects,
+            reviewer,
+            root,
+            limits,
+            settings,
+            stop: CancellationToken::new(),
+            browsers: None,
+        }
     }
 
     /// The same, whose long sessions end with a word to the client when `stop` is cancelled.
     pub fn until(self, stop: CancellationToken) -> Self {
         Self { stop, ..self }
+    }
+
+    /// The same, which makes tickets for browsers and knows their sessions.
+    pub fn for_browsers(self, browsers: Browsers) -> Self {
+        Self { browsers: Some(browsers), ..self }
     }
 
     /// The face behind kube-apiserver, with discovery. Who asks comes with each request as an

@@ -35,6 +35,8 @@ pub struct DevServerView {
     pub process: ProcessId,
     /// The port that it opens.
     pub port: Option<u16>,
+    /// The address of its preview.
+    pub preview: Option<String>,
     /// Whether it is being deleted.
     pub deleting: bool,
 }

@@ -66,6 +66,7 @@ const WORKSPACE_SUBRESOURCES: &[Subresource] = &[
     subresource("proxy", "ProxyOptions", &["create", "delete", "get", "patch", "update"]),
     subresource("stats", "Stats", &["get"]),
     subresource("terminals", "Terminals", &["create", "delete", "get"]),
+    subresource("ticket", "Ticket", &["create"]),
 ];
 
 const DEV_SERVER_SUBRESOURCES: &[Subresource] = &[
@@ -73,6 +74,7 @@ const DEV_SERVER_SUBRESOURCES: &[Subresource] = &[
     subresource("log", "Log", &["get"]),
     subresource("proxy", "ProxyOptions", &["create", "delete", "get", "patch", "update"]),
     subresource("restart", "Restart", &["create"]),
+    subresource("ticket", "Ticket", &["create"]),
 ];
 
 /// How often somebody may do something.
@@ -150,6 +152,8 @@ pub enum Operation {
     Errors,
     /// Start a dev server's process again.
     RestartDevServer,
+    /// Make a ticket, with which a browser gets in.
+    Ticket(Resource),
 }
 
 /// A change to the repository.
@@ -228,6 +232,7 @@ impl Operation {
             (Resource::DevServers, "log", [], "GET") => Self::Log,
             (Resource::DevServers, "errors", [], "GET") => Self::Errors,
             (Resource::DevServers, "restart", [], "POST") => Self::RestartDevServer,
+            (resource, "ticket", [], "POST") => Self::Ticket(resource),
             _ if reachable_by_another_method(resource, name, &segments) => {
                 let message = format!("{}/{path} can not be asked with {method}", resource.word());
                 return Err(Problem::new(Reason::MethodNotAllowed, message));
@@ -259,6 +264,9 @@ impl Operation {
             Self::Log => "log",
             Self::Errors => "errors",
             Self::RestartDevServer => "restart",
+            // A ticket is good for nothing more than its maker may do.
+            Self::Ticket(Resource::Workspaces) => "attach",
+            Self::Ticket(Resource::DevServers) => "proxy",
         }
     }
 
@@ -277,7 +285,8 @@ impl Operation {
             | Self::WriteArchive
             | Self::GitChange(_)
             | Self::RestartProcess(_)
-            | Self::RestartDevServer => true,
+            | Self::RestartDevServer
+            | Self::Ticket(_) => true,
             Self::Terminals
             | Self::ReadFile
             | Self::ListFiles
@@ -307,7 +316,8 @@ impl Operation {
             | Self::ExecRoot
             | Self::Attach
             | Self::EndTerminal(_)
-            | Self::PortForward => Class::Exec,
+            | Self::PortForward
+            | Self::Ticket(_) => Class::Exec,
             Self::Proxy { .. } => Class::Traffic,
             Self::ReadFile
             | Self::WriteFile

@@ -77,6 +77,7 @@ impl Objects for Known {
             workspace: "web".to_owned(),
             process: name.parse().ok()?,
             port: None,
+            preview: None,
             deleting: false,
         }))
     }

@@ -33,10 +33,20 @@ fn grant() -> Grant {
     }
 }
 
+/// Waits until the terminal shows this, and nothing else.
 async fn shows(browser: &mut Browser, expected: &str) {
+    becomes(browser, SHOWN, expected).await;
+}
+
+/// Waits until the status line says this.
+async fn says(browser: &mut Browser, expected: &str) {
+    becomes(browser, "document.getElementById('state').textContent", expected).await;
+}
+
+async fn becomes(browser: &mut Browser, expression: &str, expected: &str) {
     let started = std::time::Instant::now();
     loop {
-        let shown = browser.evaluate(SHOWN).await;
+        let shown = browser.evaluate(expression).await;
         if shown.as_str() == Some(expected) {
             return;
         }
@@ -80,6 +90,12 @@ async fn a_line_is_typed_and_seen_once_over_a_cut_connection() {
     echo.cut();
     echo.write(b"-meanwhile-");
     shows(&mut browser, "welcomehello-meanwhile-").await;
+    eventually(PATIENCE, "the page comes back", || async {
+        if echo.joined() == 2 { Ok(()) } else { Err(echo.joined()) }
+    })
+    .await;
+    // What is typed while there is no connection goes nowhere.
+    says(&mut browser, "connected").await;
     browser.type_text("again").await;
     shows(&mut browser, "welcomehello-meanwhile-again").await;
     assert_eq!(echo.joined(), 2);
@@ -98,13 +114,5 @@ async fn without_a_ticket_the_page_says_how_to_get_one() {
     tokio::spawn(async move { axum::serve(listener, router).await });
     let mut browser = Browser::start().await;
     browser.open(&format!("http://{address}/terminal/team/a")).await;
-    let started = std::time::Instant::now();
-    loop {
-        let state = browser.evaluate("document.getElementById('state').textContent").await;
-        if state.as_str() == Some("not logged in; run: kubectl berth open --terminal a -n team") {
-            break;
-        }
-        assert!(started.elapsed() < PATIENCE, "it says {state:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    says(&mut browser, "not logged in; run: kubectl berth open --terminal a -n team").await;
 }

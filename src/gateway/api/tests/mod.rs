@@ -126,6 +126,7 @@ impl Objects for Known {
             workspace: "web".to_owned(),
             process: name.parse().ok()?,
             port: Some(3000),
+            preview: None,
             deleting: name == "leaving",
         }))
     }
