@@ -127,6 +127,18 @@ const CLUSTER_WIDE: [&str; 8] = [
     "validatingadmissionpolicy/berth-status",
     "validatingadmissionpolicybinding/berth-status",
 ];
+/// What a gateway of its own adds.
+const GATEWAY: [&str; 9] = [
+    "apiservice/v1alpha1.subresources.berth.dev",
+    "deployment/berth-controller",
+    "deployment/berth-gateway",
+    "service/berth-gateway",
+    "service/berth-aggregated",
+    "serviceaccount/berth-gateway",
+    "role/berth-gateway",
+    "clusterrole/berth-gateway",
+    "clusterrolebinding/berth-reviews",
+];
 const DEFINITIONS: [&str; 3] =
     ["crd/workspaces.berth.dev", "crd/templates.berth.dev", "crd/devservers.berth.dev"];
 
@@ -159,8 +171,10 @@ fn a_release_comes_changes_goes_and_comes_again() {
     let config: Value = serde_json::from_str(&config).unwrap();
     assert!(config["data"]["berth.yaml"].as_str().unwrap().contains("filter: debug"));
 
+    the_gateway_comes_and_keeps_the_authority(&cluster, &release);
+
     cluster.helm(&["uninstall", "berth"]).unwrap();
-    for object in NAMESPACED.iter().chain(&CLUSTER_WIDE) {
+    for object in NAMESPACED.iter().chain(&CLUSTER_WIDE).chain(&GATEWAY) {
         assert!(!cluster.has(object), "{object} is left after the uninstallation");
     }
     for object in DEFINITIONS {
@@ -172,6 +186,27 @@ fn a_release_comes_changes_goes_and_comes_again() {
         .helm(&[&["install"], &release[..]].concat())
         .expect("the definitions that were kept are taken over");
     assert!(cluster.has("deployment/berth"));
+}
+
+/// The operator writes its authority into the APIService; an upgrade of the chart must leave it.
+fn the_gateway_comes_and_keeps_the_authority(cluster: &Cluster, release: &[&str]) {
+    let gateway = ["--set", "config.gateway.publicURL=https://berth.example.com,gateway.mode=Separate"];
+    cluster.helm(&[&["upgrade"], release, &gateway].concat()).unwrap();
+    for object in GATEWAY {
+        assert!(cluster.has(object), "{object} is missing after the upgrade");
+    }
+    assert!(!cluster.has("deployment/berth"), "there are two controllers now");
+    let authority = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t";
+    let patch = json!({"spec": {"caBundle": authority}}).to_string();
+    let arguments = ["patch", GATEWAY[0], "--type=merge", "--patch", &patch];
+    cluster.kubectl(&[&arguments[..], &["--field-manager=berth-certificates"]].concat()).unwrap();
+    let again = [&["upgrade"], release, &gateway, &["--set", "config.log.filter=debug"]].concat();
+    cluster.helm(&again).unwrap();
+    let kept = cluster.kubectl(&["get", GATEWAY[0], "-o", "jsonpath={.spec.caBundle}"]).unwrap();
+    assert_eq!(kept, authority);
+    cluster.helm(&[&["upgrade"], release].concat()).unwrap();
+    assert!(!cluster.has(GATEWAY[0]) && cluster.has("deployment/berth"));
+    cluster.helm(&again).unwrap();
 }
 
 fn rights_are_small(cluster: &Cluster) {
