@@ -32,7 +32,8 @@ async fn token(namespace: &Namespace, name: &str, verbs: &[&str], resources: &[&
     make::<Role>(namespace, json!({"metadata": metadata, "rules": rules})).await;
     let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name});
     let subjects = json!([{"kind": "ServiceAccount", "name": name, "namespace": namespace.name}]);
-    make::<RoleBinding>(namespace, json!({"metadata": metadata, "roleRef": role, "subjects": subjects})).await;
+    make::<RoleBinding>(namespace, json!({"metadata": metadata, "roleRef": role, "subjects": subjects}))
+        .await;
     let request = TokenRequest {
         spec: TokenRequestSpec { audiences: vec!["berth".to_owned()], ..TokenRequestSpec::default() },
         ..TokenRequest::default()
