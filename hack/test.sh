@@ -6,6 +6,9 @@ set -euo pipefail
 cd "$ROOT"
 
 need_apt openssh-server openssh-client
+# Dev servers are previewed for real, and the terminal page is looked at in a browser.
+need node nodejs npm npm
+need chromium chromium
 say "unit tests"
 cargo test --locked --workspace --lib --bins
 # These look into a real container, one image after the other.
