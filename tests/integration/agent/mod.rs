@@ -1,4 +1,9 @@
 //! Agents in real containers, linked to a real gateway.
 
 mod devserver;
+mod failures;
 mod link;
+mod roles;
+mod scene;
+mod tokens;
+mod update;

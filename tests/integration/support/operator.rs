@@ -20,6 +20,8 @@ pub struct Settings {
     pub config: Value,
     /// Its mark on the backends.
     pub instance: String,
+    /// The part of it to run, as `--role` takes it.
+    pub role: &'static str,
 }
 
 impl Settings {
@@ -53,7 +55,7 @@ impl Settings {
             "controller": {"resync": "5s"},
             "log": {"format": "Text", "filter": "info,berth=debug"},
         });
-        Self { kubeconfig, config, instance }
+        Self { kubeconfig, config, instance, role: "all" }
     }
 }
 
@@ -87,7 +89,7 @@ pub fn free_port() -> u16 {
 }
 
 /// The host's address on Docker's own bridge.
-fn docker_bridge() -> String {
+pub fn docker_bridge() -> String {
     let output = std::process::Command::new("docker")
         .args(["network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"])
         .output()
@@ -96,7 +98,7 @@ fn docker_bridge() -> String {
 }
 
 /// The static agent that `hack/agent.sh` builds.
-fn agent_binary() -> PathBuf {
+pub fn agent_binary() -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| super::checkout().join("target"), PathBuf::from);
     let binary = target.join(format!("{}-unknown-linux-gnu/release/berth-agent", std::env::consts::ARCH));
@@ -112,7 +114,8 @@ fn address_range() -> String {
 
 /// A running operator.
 pub struct Operator {
-    settings: Settings,
+    /// What it is told at its next start.
+    pub settings: Settings,
     folder: tempfile::TempDir,
     child: Child,
     /// Where it serves health and metrics.
@@ -211,6 +214,7 @@ async fn launch(settings: &Settings, folder: &tempfile::TempDir) -> (Child, Stri
     let mut child = Command::new(env!("CARGO_BIN_EXE_berth"))
         .args(["run", "--config"])
         .arg(&config)
+        .args(["--role", settings.role])
         .env("KUBECONFIG", &settings.kubeconfig)
         .env_remove("RUST_LOG")
         .env("NO_COLOR", "1")
