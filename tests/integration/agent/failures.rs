@@ -3,6 +3,7 @@
 
 use std::{process::Stdio, time::Duration};
 
+use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
@@ -10,6 +11,7 @@ use tokio::{
 
 use super::scene::{Run, Scene};
 use crate::support::{
+    Settings,
     docker::docker,
     objects::{devserver_condition, devserver_until},
 };
@@ -79,7 +81,9 @@ async fn a_container_that_is_restarted_on_its_host_has_its_devserver_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_is_cut_in_the_middle_of_a_stream_costs_the_stream_alone() {
-    let scene = Scene::new("cut").await;
+    // Without grace the loss of the link is told at once.
+    let graceless = |settings: &mut Settings| settings.config["gateway"]["agent"]["grace"] = json!("1s");
+    let scene = Scene::beginning("cut", graceless).await.made().await;
     let before = scene.well().await;
     let mut stream = Command::new("curl")
         .args(["--silent", "--no-buffer", &format!("{}/stream", scene.url.trim_end_matches('/'))])
