@@ -89,8 +89,8 @@ async fn an_update_of_the_agent_leaves_processes_and_terminals_alone() {
     // One that can not be run is given up for the one that the container was made with.
     let broken = broken(folder.path());
     bring(&mut scene, &broken).await;
-    scene.inside(&format!("test -e {}", place(&broken)));
     linked_by(&scene, "/opt/berth/berth-agent").await;
+    scene.inside(&format!("test -e {}", place(&broken)));
     assert_eq!(scene.well().await, before);
     assert_eq!(terminals(&scene), shown);
     scene.end().await;
