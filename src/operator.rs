@@ -65,6 +65,10 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         role != Role::Gateway || config.gateway.is_some(),
         "the role gateway needs the section gateway of the configuration"
     );
+    anyhow::ensure!(
+        role == Role::Gateway || !config.backends.is_empty(),
+        "backends: all roles but the gateway's need at least one backend in the configuration"
+    );
     let config = Arc::new(config);
     let stop = CancellationToken::new();
     tokio::spawn(cancel_on_signal(stop.clone())?);

@@ -40,7 +40,9 @@ pub struct Config {
     /// The backend of Workspaces and Templates that name none.
     #[serde(default)]
     pub default_backend: Option<String>,
-    /// The backends.
+    /// The backends. A gateway that runs by itself needs none, and has no use for their
+    /// credentials.
+    #[serde(default)]
     pub backends: Vec<BackendConfig>,
     /// The way into workspaces. Absent: they have no agents.
     #[serde(default)]
@@ -363,7 +365,7 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         let mut complain = |field: &str, what: &str| problems.push(format!("{field}: {what}"));
-        if self.backends.is_empty() {
+        if self.backends.is_empty() && self.gateway.is_none() {
             complain("backends", "must name at least one backend");
         }
         let mut names = BTreeSet::new();

@@ -2,4 +2,9 @@
 
 mod api;
 mod devserver;
+mod failures;
 mod link;
+mod roles;
+mod scene;
+mod tokens;
+mod update;

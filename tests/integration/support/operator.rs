@@ -20,7 +20,7 @@ pub struct Settings {
     pub config: Value,
     /// Its mark on the backends.
     pub instance: String,
-    /// Its role: `all`, `controller` or `gateway`.
+    /// The part of it to run, as `--role` takes it.
     pub role: &'static str,
 }
 
@@ -89,7 +89,7 @@ pub fn free_port() -> u16 {
 }
 
 /// The host's address on Docker's own bridge.
-fn docker_bridge() -> String {
+pub fn docker_bridge() -> String {
     let output = std::process::Command::new("docker")
         .args(["network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"])
         .output()
@@ -98,7 +98,7 @@ fn docker_bridge() -> String {
 }
 
 /// The static agent that `hack/agent.sh` builds.
-fn agent_binary() -> PathBuf {
+pub fn agent_binary() -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| super::checkout().join("target"), PathBuf::from);
     let binary = target.join(format!("{}-unknown-linux-gnu/release/berth-agent", std::env::consts::ARCH));
@@ -114,7 +114,8 @@ fn address_range() -> String {
 
 /// A running operator.
 pub struct Operator {
-    settings: Settings,
+    /// What it is told at its next start.
+    pub settings: Settings,
     folder: tempfile::TempDir,
     child: Child,
     /// Where it serves health and metrics.
