@@ -3,6 +3,7 @@
 
 use std::{process::Stdio, time::Duration};
 
+use rstest::rstest;
 use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -69,11 +70,14 @@ async fn an_operator_that_is_killed_finds_everything_as_it_was() {
     scene.end().await;
 }
 
+#[rstest]
+#[case::stopped_and_started("restart")]
+#[case::killed("kill")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_that_is_restarted_on_its_host_has_its_devserver_again() {
-    let scene = Scene::new("restartcontainer").await;
+async fn a_container_that_ends_on_its_host_is_back_with_its_devserver(#[case] how: &str) {
+    let scene = Scene::new("container").await;
     let before = scene.well().await;
-    docker(&["restart", "--time", "5", &scene.container()]);
+    docker(&[how, &scene.container()]);
     // Numbers of processes begin anew with the container.
     started_until(&scene, before.starts + 1).await;
     scene.end().await;
