@@ -3,16 +3,17 @@
 
 use std::{process::Stdio, time::Duration};
 
+use rstest::rstest;
 use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
 };
 
-use super::scene::{Run, Scene};
+use super::scene::{Run, Scene, fetch};
 use crate::support::{
     Settings,
-    docker::docker,
+    docker::{docker, run},
     objects::{devserver_condition, devserver_until},
 };
 
@@ -69,13 +70,52 @@ async fn an_operator_that_is_killed_finds_everything_as_it_was() {
     scene.end().await;
 }
 
+#[rstest]
+#[case::stopped_and_started("restart")]
+#[case::killed("kill")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_that_is_restarted_on_its_host_has_its_devserver_again() {
-    let scene = Scene::new("restartcontainer").await;
+async fn a_container_that_ends_on_its_host_is_back_with_its_devserver(#[case] how: &str) {
+    let scene = Scene::new("container").await;
     let before = scene.well().await;
-    docker(&["restart", "--time", "5", &scene.container()]);
+    docker(&[how, &scene.container()]);
     // Numbers of processes begin anew with the container.
     started_until(&scene, before.starts + 1).await;
+    scene.end().await;
+}
+
+#[rstest]
+#[case::all_processes("killall", "kill -9 -1")]
+#[case::all_processes_and_the_agents_notes(
+    "wipe",
+    "rm -rf /run/berth/user/agent/* /var/log/berth/*; kill -9 -1"
+)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_ends_all_of_their_own_has_the_devserver_again(
+    #[case] prefix: &str,
+    #[case] script: &str,
+) {
+    let scene = Scene::new(prefix).await;
+    let before = scene.well().await;
+    let (link, supervisor) = (scene.part("link").unwrap(), scene.part("supervise").unwrap());
+    // The shell is one of those that end.
+    run(&["exec", "--user", "dev", &scene.container(), "sh", "-c", script]);
+    scene.replaced("link", link).await;
+    scene.replaced("supervise", supervisor).await;
+    started_once_more(&scene, &before).await;
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_is_paused_answers_in_time_that_it_does_not() {
+    let scene = Scene::new("pause").await;
+    let before = scene.well().await;
+    let container = scene.container();
+    docker(&["pause", &container]);
+    let code =
+        fetch(&scene.url, &["--max-time", "30", "--output", "/dev/null", "--write-out", "%{http_code}"]);
+    docker(&["unpause", &container]);
+    assert_eq!(code, "504");
+    assert_eq!(scene.well().await, before);
     scene.end().await;
 }
 

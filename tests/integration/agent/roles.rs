@@ -20,20 +20,40 @@ async fn gateway(controller: &Settings, port: u16) -> Operator {
     Operator::start(settings).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_is_lost_is_replaced_by_another() {
+/// Workspace and DevServer, made by a controller and two gateways; and the preview's address at
+/// each of these.
+async fn apart(prefix: &str) -> (Scene, [Operator; 2], [String; 2]) {
     let ports = [free_port(), free_port()];
-    let scene = Scene::beginning("roles", |settings| {
+    let beginning = Scene::beginning(prefix, |settings| {
         settings.role = "controller";
         let addresses = ports.map(|port| format!("http://{}:{port}", docker_bridge()));
         settings.config["gateway"]["agentURLs"] = json!(addresses);
         settings.config["preview"]["port"] = json!(ports[0]);
     })
     .await;
-    let controller = scene.operator.settings.clone();
-    let mut gateways = [gateway(&controller, ports[0]).await, gateway(&controller, ports[1]).await];
-    let scene = scene.made().await;
+    let controller = beginning.operator.settings.clone();
+    let gateways = [gateway(&controller, ports[0]).await, gateway(&controller, ports[1]).await];
+    let scene = beginning.made().await;
     let urls = ports.map(|port| scene.url.replace(&format!(":{}", ports[0]), &format!(":{port}")));
+    (scene, gateways, urls)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn previews_go_on_while_there_is_no_controller() {
+    let (mut scene, _gateways, urls) = apart("headless").await;
+    let before = scene.well().await;
+    scene.operator.kill().await;
+    for url in &urls {
+        assert_eq!(fetch(url, &["--max-time", "5"]), "here\n", "{url}");
+    }
+    scene.operator.restart().await;
+    assert_eq!(scene.well().await, before);
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_lost_is_replaced_by_another() {
+    let (scene, mut gateways, urls) = apart("roles").await;
     for url in &urls {
         preview_answers(url).await;
     }
