@@ -3,13 +3,10 @@
 //! Everything is on a file system in memory: after a stop of the container nothing of it is left,
 //! and the operator tells it anew.
 
-use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{fs, io::Write, os::unix::fs::OpenOptionsExt};
 
 use anyhow::Context;
-use nix::unistd::{Gid, Uid};
 use serde::{Deserialize, Serialize};
-
-use crate::users::User;
 
 /// The settings; root's, and anybody may read them.
 pub const SETTINGS: &str = "/run/berth/agent.json";
@@ -43,15 +40,6 @@ pub struct Settings {
     pub update: Option<String>,
 }
 
-/// What `berth-agent configure` reads from standard input.
-#[derive(Deserialize, Serialize)]
-pub struct Configuration {
-    /// The settings.
-    pub settings: Settings,
-    /// The token.
-    pub token: String,
-}
-
 impl Settings {
     /// Reads the settings; `None` while there are none.
     pub fn load() -> anyhow::Result<Option<Self>> {
@@ -63,30 +51,8 @@ impl Settings {
     }
 }
 
-impl Configuration {
-    /// Puts everything into its place. For root.
-    pub fn install(&self) -> anyhow::Result<()> {
-        let user = User::find(&self.settings.user)?;
-        fs::create_dir_all("/run/berth")?;
-        for folder in [STATE, LOGS] {
-            make_folder(Path::new(folder), &user)?;
-        }
-        replace(TOKEN, self.token.as_bytes(), 0o600, Some((user.uid, user.gid)))?;
-        replace(SETTINGS, &serde_json::to_vec(&self.settings)?, 0o644, None)
-    }
-}
-
-/// Makes a folder the user's own. One that is a symbolic link is left alone: the user could have
-/// put it there.
-fn make_folder(folder: &Path, user: &User) -> anyhow::Result<()> {
-    fs::create_dir_all(folder)?;
-    anyhow::ensure!(fs::symlink_metadata(folder)?.is_dir(), "{} is no folder", folder.display());
-    std::os::unix::fs::lchown(folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
-    Ok(())
-}
-
 /// Replaces a file at once: nobody ever sees half of it.
-pub fn replace(path: &str, content: &[u8], mode: u32, owner: Option<(Uid, Gid)>) -> anyhow::Result<()> {
+pub fn replace(path: &str, content: &[u8], mode: u32) -> anyhow::Result<()> {
     let beside = format!("{path}.{}", std::process::id());
     let _ = fs::remove_file(&beside);
     let mut file = fs::OpenOptions::new()
@@ -95,9 +61,6 @@ pub fn replace(path: &str, content: &[u8], mode: u32, owner: Option<(Uid, Gid)>)
         .mode(mode)
         .open(&beside)
         .with_context(|| beside.clone())?;
-    if let Some((uid, gid)) = owner {
-        std::os::unix::fs::fchown(&file, Some(uid.as_raw()), Some(gid.as_raw()))?;
-    }
     file.write_all(content)?;
     fs::rename(&beside, path).with_context(|| path.to_owned())
 }

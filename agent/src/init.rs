@@ -22,7 +22,10 @@ use nix::{
 };
 use std::os::fd::AsFd;
 
-use crate::{config::Settings, link::LinkStatus};
+use crate::{
+    config::{Settings, TOKEN},
+    link::LinkStatus,
+};
 
 /// Wait before a process that ended is started again; it doubles with each end in a row.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
@@ -87,6 +90,8 @@ impl Role {
 struct Init {
     own: String,
     settings: Option<Settings>,
+    /// The token that the link was last started for.
+    token: Vec<u8>,
     supervisor: Role,
     link: Role,
     /// When the update in the settings was begun with; `None` when there is none, or it was given
@@ -113,6 +118,7 @@ pub fn run() -> anyhow::Result<()> {
     let mut init = Init {
         own,
         settings: None,
+        token: Vec::new(),
         supervisor: Role::new("supervise"),
         link: Role::new("link"),
         update: None,
@@ -146,6 +152,12 @@ impl Init {
                 return;
             }
         };
+        let token = std::fs::read(TOKEN).unwrap_or_default();
+        // What goes over the link need not be cut off where nothing is new.
+        if self.link.pid.is_some() && settings == self.settings && token == self.token {
+            return;
+        }
+        self.token = token;
         let update = settings.as_ref().and_then(|settings| settings.update.clone());
         self.update = update.filter(|binary| !self.given_up.contains(binary)).map(|binary| Update {
             binary,
@@ -238,9 +250,4 @@ fn others() -> bool {
     let own = std::process::id();
     let Ok(entries) = std::fs::read_dir("/proc") else { return false };
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()).any(|pid| pid != own)
-}
-
-/// Lets the init of this container read the settings again. For root.
-pub fn reload() -> anyhow::Result<()> {
-    kill(Pid::from_raw(1), Signal::SIGHUP).context("signalling process 1")
 }

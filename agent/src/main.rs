@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use berth_agent::{
-    config::{self, Configuration, Settings},
+    config::{self, Settings},
     init, link, supervisor,
     users::User,
 };
@@ -23,8 +23,6 @@ struct Arguments {
 enum Command {
     /// Be the first process of a container.
     Init,
-    /// Take settings and token from standard input, as JSON, and let the init work by them.
-    Configure,
     /// Own the supervised processes and the terminals.
     #[command(hide = true)]
     Supervise,
@@ -48,11 +46,6 @@ fn main() -> ExitCode {
 fn act(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Init => init::run()?,
-        Command::Configure => {
-            let configuration: Configuration = serde_json::from_reader(std::io::stdin())?;
-            configuration.install()?;
-            init::reload()?;
-        }
         Command::Supervise => {
             let user = become_user()?;
             runtime()?.block_on(supervisor::run(&user))?;

@@ -58,7 +58,7 @@ impl LinkStatus {
 
     fn store(&self) {
         let text = serde_json::to_vec(self).unwrap_or_default();
-        if let Err(error) = config::replace(LINK_STATUS, &text, 0o600, None) {
+        if let Err(error) = config::replace(LINK_STATUS, &text, 0o600) {
             tracing::warn!("the state of the link can not be noted: {error:#}");
         }
     }
