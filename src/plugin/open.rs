@@ -40,15 +40,23 @@ pub async fn run(cluster: &Cluster, wanted: &Open) -> Result<u8, Failure> {
 
 async fn terminal(cluster: &Cluster, workspace: &str) -> Result<String, Failure> {
     let (workspace, wanted) = (cluster.workspace(workspace), json!({"for": "terminal"}));
-    let answer = cluster.in_time(workspace.post("ticket", &wanted)).await?;
-    let ticket: Ticket = serde_json::from_slice(&answer)?;
+    ticket(cluster.in_time(workspace.post("ticket", &wanted)).await?)
+}
+
+fn ticket(answer: impl AsRef<[u8]>) -> Result<String, Failure> {
+    let ticket: Ticket = serde_json::from_slice(answer.as_ref())?;
     Ok(ticket.url)
 }
 
+/// The address of a preview; of a private one with a ticket, which lets one browser in.
 async fn preview(cluster: &Cluster, name: &str) -> Result<String, Failure> {
     let subject = Subject::dev_server(name, &cluster.namespace);
     let found = async { dev_servers(cluster).get(name).await.map_err(|error| subject.failure(error)) };
     let found = cluster.in_time(found).await?;
+    if found.data["spec"]["preview"]["access"] == "Private" {
+        let dev_server = cluster.dev_server(name);
+        return ticket(cluster.in_time(dev_server.post("ticket", &json!({}))).await?);
+    }
     found.data["status"]["preview"]["url"].as_str().map(str::to_owned).ok_or_else(|| {
         Failure::new(Kind::NotReady, format!("devserver {name:?} has no preview"))
             .hint(format!("kubectl berth why dev/{name} -n {} says more.", cluster.namespace))
