@@ -8,6 +8,7 @@ use serde_json::json;
 use super::scene::{Scene, fetch};
 use crate::support::{
     Operator, Settings, eventually,
+    objects::{devserver_patch, devserver_until},
     operator::{docker_bridge, free_port},
 };
 
@@ -72,6 +73,49 @@ async fn a_gateway_that_is_lost_is_replaced_by_another() {
     assert_eq!(scene.inside("pgrep -f '^python3 /workspace/server.py'"), before.pid.to_string());
     gateways[lost].restart().await;
     preview_answers(&urls[lost]).await;
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_replica_that_has_the_link_becomes_the_leader() {
+    let ports = [free_port(), free_port()];
+    let listen = |settings: &mut Settings, port: u16| {
+        settings.config["gateway"]["listen"] = json!(format!("0.0.0.0:{port}"));
+    };
+    let beginning = Scene::beginning("replicas", |settings| {
+        listen(settings, ports[0]);
+        settings.config["gateway"]["agentURLs"] = json!([format!("http://{}:{}", docker_bridge(), ports[1])]);
+        settings.config["preview"]["port"] = json!(ports[1]);
+    })
+    .await;
+    eventually(Duration::from_secs(20), "the first replica leads", || async {
+        let log = beginning.operator.log();
+        if log.contains("this replica is the leader") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    let mut second = beginning.operator.settings.clone();
+    listen(&mut second, ports[1]);
+    let second = Operator::start(second).await;
+    let mut scene = beginning.made().await;
+    preview_answers(&scene.url.replace(&format!(":{}", ports[1]), &format!(":{}", ports[0]))).await;
+    let before = scene.well().await;
+    assert!(!second.log().contains("this replica is the leader"));
+
+    scene.operator.kill().await;
+    eventually(Duration::from_secs(20), "the second replica leads", || async {
+        let log = second.log();
+        if log.contains("this replica is the leader") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    assert_eq!(scene.well().await, before);
+    devserver_patch(&scene.namespace, "web", json!({"spec": {"restartNonce": "1"}})).await;
+    let after = devserver_until(&scene.namespace, "web", "started again", |web| {
+        let status = web.status.clone().unwrap_or_default();
+        status.observed_restart_nonce.as_deref() == Some("1")
+    })
+    .await;
+    assert_ne!(after.status.unwrap().pid, Some(before.pid));
+    assert_eq!(scene.well().await.starts, before.starts + 1);
     scene.end().await;
 }
 

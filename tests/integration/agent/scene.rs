@@ -34,9 +34,10 @@ exec python3 /workspace/server.py "$PORT"
 
 /// The Workspace `one` with the DevServer `web`, and the operator that made them.
 pub struct Scene {
+    // Ends first: it would make again what is cleared after a failure.
+    pub operator: Operator,
     pub namespace: Namespace,
     pub docker: Docker,
-    pub operator: Operator,
     /// Address of the DevServer's preview.
     pub url: String,
 }

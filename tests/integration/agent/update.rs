@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use berth::api::Workspace;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -47,6 +48,12 @@ fn terminals(scene: &Scene) -> Vec<(String, String)> {
     all.iter().map(|one| (text(&one["name"]), text(&one["id"]))).collect()
 }
 
+/// What the Workspace's status says that its agent was set up with.
+async fn configured(scene: &Scene) -> Option<String> {
+    let workspace = scene.namespace.api::<Workspace>().get("one").await.unwrap();
+    workspace.status.unwrap().configured.unwrap().agent
+}
+
 /// Starts the operator again with another program for its agents.
 async fn bring(scene: &mut Scene, binary: &Path) {
     scene.operator.terminate().await;
@@ -78,6 +85,7 @@ async fn an_update_of_the_agent_leaves_processes_and_terminals_alone() {
     let shown = terminals(&scene);
     assert_eq!(shown.len(), 1, "{shown:?}");
     let supervisor = scene.part("supervise");
+    let first = configured(&scene).await;
 
     let newer = newer(folder.path());
     bring(&mut scene, &newer).await;
@@ -85,6 +93,7 @@ async fn an_update_of_the_agent_leaves_processes_and_terminals_alone() {
     assert_eq!(scene.well().await, before);
     assert_eq!(terminals(&scene), shown);
     assert_eq!(scene.part("supervise"), supervisor);
+    assert_ne!(configured(&scene).await, first);
 
     // One that can not be run is given up for the one that the container was made with.
     let broken = broken(folder.path());
