@@ -251,7 +251,7 @@ impl Hub {
                     while let Some(line) = lines.next().await {
                         match line {
                             Ok(event) => self.told(open, event),
-                            Err(error) => return format!("it told nonsense: {error:#}"),
+                            Err(error) => return format!("what it tells broke off: {error:#}"),
                         }
                     }
                 }
