@@ -1,8 +1,8 @@
 //! Everything that needs more than this process: a real control plane, real Docker, real git
 //! servers. One binary, so that only one is linked.
 //!
-//! `hack/tools.sh`, `hack/docker.sh up` and `hack/images.sh` make what the tests need; `make test`
-//! calls them.
+//! `hack/tools.sh`, `hack/docker.sh up`, `hack/images.sh` and `hack/agent.sh` make what the tests need;
+//! `make test` calls them.
 
 // A test that fails is a test that panics, in its helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
