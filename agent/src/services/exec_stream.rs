@@ -16,7 +16,7 @@ use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
-use super::{Services, command::Start, pipes, problem::Refused, pseudo_terminal};
+use super::{Services, activity::ActivityLog, command::Start, pipes, problem::Refused, pseudo_terminal};
 
 /// Time for the first frame.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,13 +36,14 @@ pub enum Input {
 
 /// Where the frames for the client go.
 #[derive(Clone, Debug)]
-pub struct Outlet(mpsc::Sender<Frame>);
+pub struct Outlet(mpsc::Sender<Frame>, Arc<Services>);
 
 impl Outlet {
     /// Passes on all of an output, at the client's pace.
     pub async fn pass(&self, kind: Kind, output: impl Stream<Item = Bytes>) {
         let mut output = std::pin::pin!(output);
         while let Some(bytes) = output.next().await {
+            self.1.activity.terminal.touch();
             if self.0.send(Frame::bytes(kind, bytes)).await.is_err() {
                 return;
             }
@@ -92,7 +93,7 @@ pub async fn run(State(services): State<Arc<Services>>, body: Body) -> Result<Re
     let start = Start::new(&wanted.command, &services.settings, wanted.tty.is_some())?;
     let (to_client, mut outgoing) = mpsc::channel(FRAMES);
     let (to_command, inputs) = mpsc::channel(FRAMES);
-    let outlet = Outlet(to_client);
+    let outlet = Outlet(to_client, Arc::clone(&services));
     match wanted.tty {
         Some(size) => pseudo_terminal::start(start, &wanted, size, inputs, outlet.clone())?,
         None => pipes::start(&start, &wanted, inputs, outlet.clone())?,
@@ -141,14 +142,19 @@ async fn take(frames: Frames, to_command: mpsc::Sender<Input>, outlet: Outlet) {
     tokio::select! {
         () = outlet.left() => {}
         () = to_command.closed() => {}
-        result = hand_over(frames, &to_command) => if let Err(error) = result {
+        result = hand_over(frames, &to_command, &outlet.1.activity) => if let Err(error) = result {
             outlet.refuse(&error).await;
         }
     }
 }
 
-async fn hand_over(mut frames: Frames, to_command: &mpsc::Sender<Input>) -> Result<(), FrameError> {
+async fn hand_over(
+    mut frames: Frames,
+    to_command: &mpsc::Sender<Input>,
+    activity: &ActivityLog,
+) -> Result<(), FrameError> {
     while let Some(frame) = frames.next().await? {
+        activity.terminal.touch();
         let input = match frame.kind {
             Kind::Stdin => Input::Bytes(frame.payload),
             Kind::StdinClosed => Input::Closed,

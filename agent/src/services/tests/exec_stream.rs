@@ -1,5 +1,6 @@
 use berth_link::wire::frame::{Decoder, Frame, Kind};
 use futures::StreamExt;
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -151,4 +152,34 @@ async fn what_is_no_frame_is_answered_with_a_problem() {
     session.to_command.send(Frame::bytes(Kind::Resize, "huge")).await.unwrap();
     let (_, _, problem) = session.rest().await;
     assert_eq!(problem["code"], json!("Invalid"));
+}
+
+#[rstest::rstest]
+#[case::output(json!({"shell": "read -r word < gate; echo seen"}), "")]
+#[case::input(json!({"shell": "cat > /dev/null", "stdin": true}), "typed\n")]
+#[tokio::test]
+async fn a_command_that_runs_on_is_work_whenever_it_has_input_or_output(
+    #[case] start: Value,
+    #[case] input: &str,
+) {
+    let scene = Scene::new().await;
+    nix::unistd::mkfifo(&scene.path("gate"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut session = Session::start(&scene, start).await;
+    let begun = worked_at(&scene).await;
+    // Moments are told to the millisecond.
+    while Timestamp::now() < begun + Duration::from_millis(2) {
+        tokio::task::yield_now().await;
+    }
+    if input.is_empty() {
+        tokio::fs::write(scene.path("gate"), "go\n").await.unwrap();
+        session.until("seen").await;
+    } else {
+        session.give(input).await;
+    }
+    soon(async { while worked_at(&scene).await <= begun {} }).await;
+}
+
+async fn worked_at(scene: &Scene) -> Timestamp {
+    let (_, activity) = scene.ask("GET", "/v1/activity", Value::Null).await;
+    activity["terminalAt"].as_str().unwrap().parse().unwrap()
 }
