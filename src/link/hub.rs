@@ -457,3 +457,7 @@ impl AsyncWrite for HeldTunnel {
         Pin::new(&mut self.bytes).poll_shutdown(task)
     }
 }
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;
