@@ -25,6 +25,15 @@ pub struct Link {
     pub since: Timestamp,
 }
 
+/// A boot of a container that a leader has seen.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Awaited {
+    /// When the container was started, in the host's words.
+    pub boot: String,
+    /// When this leader saw it first: a link from before then is another boot's.
+    pub since: Instant,
+}
+
 /// What is known of one agent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Agent {
@@ -32,8 +41,8 @@ pub struct Agent {
     pub link: Option<Link>,
     /// When this leader was told of the link.
     pub linked_at: Option<Instant>,
-    /// When this leader began to wait for a link: the container was started then.
-    pub awaited_since: Option<Instant>,
+    /// The boot of the container whose agent this leader waits for, and since when.
+    pub awaited: Option<Awaited>,
     /// When there was last none; absent: there never was one since this leader began.
     pub lost_at: Option<Instant>,
     /// Its processes as it last told.
@@ -46,13 +55,21 @@ impl Agent {
     /// Whether there is a link. One from before the container was started is not yet known to be
     /// lost.
     pub fn is_linked(&self) -> bool {
-        let fresh = |since: Instant| self.awaited_since.is_none_or(|awaited| since >= awaited);
+        let fresh = |since: Instant| self.awaited.as_ref().is_none_or(|awaited| since >= awaited.since);
         self.link.is_some() && self.linked_at.is_some_and(fresh)
     }
 
     /// Since when there is none, as far as is known; absent: there never was one.
     pub fn unlinked_since(&self) -> Option<Instant> {
-        [self.lost_at, self.awaited_since].into_iter().flatten().max()
+        [self.lost_at, self.awaited.as_ref().map(|awaited| awaited.since)].into_iter().flatten().max()
+    }
+
+    /// Begins to wait for the agent of a boot. One that is waited for already is not waited for
+    /// anew: its link may be there, and would never be made again.
+    pub fn expect(&mut self, boot: &str, now: Instant) {
+        if self.awaited.as_ref().is_none_or(|awaited| awaited.boot != boot) {
+            self.awaited = Some(Awaited { boot: boot.to_owned(), since: now });
+        }
     }
 }
 
@@ -172,5 +189,48 @@ impl Agents {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<BodyId, Agent>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn link() -> Link {
+        let agent = AgentInfo {
+            version: "1".to_owned(),
+            protocol: berth_link::wire::PROTOCOL,
+            supervisor_version: None,
+            boot_id: "boot".to_owned(),
+            started_at: Timestamp::UNIX_EPOCH,
+            user: "dev".to_owned(),
+        };
+        Link { agent, gateway: "gateway-0".to_owned(), since: Timestamp::UNIX_EPOCH }
+    }
+
+    fn linked_at(now: Instant) -> Agent {
+        Agent { link: Some(link()), linked_at: Some(now), ..Agent::default() }
+    }
+
+    #[test]
+    fn a_link_from_before_the_container_was_started_does_not_count() {
+        let now = Instant::now();
+        let mut agent = linked_at(now);
+        agent.expect("boot 1", now + Duration::from_secs(1));
+        assert!(!agent.is_linked());
+    }
+
+    #[test]
+    fn a_link_counts_though_its_boot_is_seen_to_twice() {
+        let now = Instant::now();
+        let mut agent = Agent::default();
+        agent.expect("boot 1", now);
+        agent = Agent { awaited: agent.awaited, ..linked_at(now + Duration::from_secs(1)) };
+        agent.expect("boot 1", now + Duration::from_secs(2));
+        assert!(agent.is_linked());
+        agent.expect("boot 2", now + Duration::from_secs(3));
+        assert!(!agent.is_linked());
     }
 }

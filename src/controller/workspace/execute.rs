@@ -409,7 +409,7 @@ impl Pass<'_> {
         let delivery = self.context.delivery.as_ref().filter(|_| brings)?;
         let known = self.record.configured.as_ref().is_some_and(|configured| configured.started_at == boot);
         if !known {
-            self.context.agents.note(body.id, |agent| agent.awaited_since = Some(std::time::Instant::now()));
+            self.context.agents.note(body.id, |agent| agent.expect(boot, std::time::Instant::now()));
         }
         Some(delivery.version())
     }
