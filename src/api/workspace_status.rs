@@ -108,8 +108,16 @@ pub struct Resolved {
     /// The host of the backend that holds container and volumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The image of the container.
+    /// The image of the container; on Proxmox VE `vmid:` and the VMID of the template it is a
+    /// clone of.
     pub image: String,
+    /// The VMID on Proxmox VE. Reserved before the container is made, and kept by every container
+    /// of the workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vmid: Option<u32>,
+    /// Size of the disk on Proxmox VE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
     /// The user that works in it.
     pub user: String,
     /// CPU limit, in cores.
@@ -135,6 +143,10 @@ pub struct ContainerStatus {
     /// Its address on the workspace's own network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
+    /// SSH host key of the container, pinned when it was first seen, in OpenSSH's format. A
+    /// container that shows another one is not talked to. On Proxmox VE only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_host_key: Option<String>,
     /// When it last started, as the backend says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,

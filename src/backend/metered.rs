@@ -1,6 +1,6 @@
 //! A backend that counts and times the calls of another.
 
-use std::{future::Future, sync::Arc, time::Duration, time::Instant};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration, time::Instant};
 
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
@@ -65,8 +65,26 @@ impl Backend for Metered {
         self.time("prepare_image", self.inner.prepare_image(host, image, progress)).await
     }
 
-    async fn create(&self, body: &BodyRef, spec: &ContainerSpec) -> Result<(), BackendError> {
-        self.time("create", self.inner.create(body, spec)).await
+    async fn hosts_of_image(&self, image: &str) -> Result<Option<Vec<String>>, BackendError> {
+        self.time("hosts_of_image", self.inner.hosts_of_image(image)).await
+    }
+
+    async fn reserve(
+        &self,
+        body: &BodyRef,
+        spec: &ContainerSpec,
+        taken: &BTreeSet<u32>,
+    ) -> Result<Option<u32>, BackendError> {
+        self.time("reserve", self.inner.reserve(body, spec, taken)).await
+    }
+
+    async fn create(
+        &self,
+        body: &BodyRef,
+        spec: &ContainerSpec,
+        progress: &watch::Sender<String>,
+    ) -> Result<(), BackendError> {
+        self.time("create", self.inner.create(body, spec, progress)).await
     }
 
     async fn start(&self, container: &ContainerRef) -> Result<(), BackendError> {

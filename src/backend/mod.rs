@@ -5,9 +5,15 @@
 //! workspaces: the controller plans, a backend carries out one action and reports what it sees.
 //! Every method returns within a bounded time; what takes longer is a task of the caller's.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
+use ipnet::IpNet;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
@@ -50,10 +56,33 @@ pub trait Backend: Send + Sync {
         progress: &watch::Sender<String>,
     ) -> Result<(), BackendError>;
 
+    /// The hosts on which a container can be made from an image; `None`: on every one.
+    async fn hosts_of_image(&self, _image: &str) -> Result<Option<Vec<String>>, BackendError> {
+        Ok(None)
+    }
+
+    /// Chooses the number that the container will have, on backends that number theirs. Nothing
+    /// is made; the caller writes the number down before it asks for the container. `taken` are
+    /// the numbers that are written down for others already.
+    async fn reserve(
+        &self,
+        _body: &BodyRef,
+        _spec: &ContainerSpec,
+        _taken: &BTreeSet<u32>,
+    ) -> Result<Option<u32>, BackendError> {
+        Ok(None)
+    }
+
     /// Creates network, volumes and container, those that are missing, and writes the owner's
     /// mark. Does not start the container. A container of the same name that carries this body's
-    /// mark is the result of an earlier call and counts as success.
-    async fn create(&self, body: &BodyRef, spec: &ContainerSpec) -> Result<(), BackendError>;
+    /// mark is the result of an earlier call and counts as success. May take minutes, and says
+    /// meanwhile what it is at. [`Reason::NumberTaken`]: somebody else was faster; reserve again.
+    async fn create(
+        &self,
+        body: &BodyRef,
+        spec: &ContainerSpec,
+        progress: &watch::Sender<String>,
+    ) -> Result<(), BackendError>;
 
     /// Starts the container.
     async fn start(&self, container: &ContainerRef) -> Result<(), BackendError>;
@@ -112,6 +141,17 @@ pub struct BodyRef {
     pub id: BodyId,
     /// Whose it is. Every action checks that the mark on the host says the same.
     pub owner: Owner,
+    /// What is remembered of it for the backend.
+    pub known: Known,
+}
+
+/// What the status remembers of a body for its backend.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Known {
+    /// The number that was reserved for its containers, on Proxmox VE: the VMID.
+    pub number: Option<u32>,
+    /// The SSH host key of its present container, in OpenSSH's format, where it is reached by SSH.
+    pub host_key: Option<String>,
 }
 
 /// One container of a body.
@@ -290,6 +330,54 @@ pub struct ContainerSpec {
     pub pids: i64,
     /// DNS servers; empty for the backend's configured ones, else the host's.
     pub dns_servers: Vec<IpAddr>,
+    /// What only some backends know.
+    pub infrastructure: Infrastructure,
+}
+
+/// Where and how a container is made on a Proxmox VE cluster. What is absent is the backend's
+/// configured value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Infrastructure {
+    /// The number that the container must have.
+    pub number: Option<u32>,
+    /// Whether a container that stands there already is to be taken over.
+    pub adopt_existing: bool,
+    /// Storage of its disk.
+    pub storage: Option<String>,
+    /// Size of its disk in bytes.
+    pub disk_bytes: Option<u64>,
+    /// Bridge of its network interface.
+    pub bridge: Option<String>,
+    /// VLAN tag of its network interface.
+    pub vlan: Option<u16>,
+    /// Its fixed address; absent: DHCP.
+    pub address: Option<FixedAddress>,
+    /// Where its name resolution comes from.
+    pub dns_mode: Option<DnsMode>,
+    /// Whether it needs the device `/dev/net/tun`.
+    pub tun: bool,
+    /// Words to find it by in the backend's own surface.
+    pub tags: Vec<String>,
+}
+
+/// A fixed address with its gateway.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FixedAddress {
+    /// The address, with the length of its network.
+    pub address: IpNet,
+    /// The gateway.
+    pub gateway: IpAddr,
+}
+
+/// Where a container's name resolution comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DnsMode {
+    /// From the host, as the backend sets it up.
+    Host,
+    /// From given servers; the host does not change it.
+    Static,
+    /// From Tailscale in the workspace; the host does not change it.
+    Tailscale,
 }
 
 /// The configured backends by name.

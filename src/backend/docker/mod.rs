@@ -124,7 +124,12 @@ impl Backend for DockerBackend {
         images::prepare(self.host(host)?, image, progress).await
     }
 
-    async fn create(&self, body: &BodyRef, spec: &ContainerSpec) -> Result<(), BackendError> {
+    async fn create(
+        &self,
+        body: &BodyRef,
+        spec: &ContainerSpec,
+        _progress: &watch::Sender<String>,
+    ) -> Result<(), BackendError> {
         create::create(self.host(&body.host)?, body, spec).await
     }
 

@@ -144,7 +144,12 @@ impl MemoryWorld {
             .flatten()
             .filter(|(_, body)| body.instance == *instance && body.owner == *owner)
             .map(|(id, body)| Found {
-                body: BodyRef { host: host.to_owned(), id: *id, owner: owner.clone() },
+                body: BodyRef {
+                    host: host.to_owned(),
+                    id: *id,
+                    owner: owner.clone(),
+                    known: crate::backend::Known::default(),
+                },
                 incarnation: Incarnation(body.containers.keys().max().copied().unwrap_or(0)),
             })
             .collect()

@@ -32,6 +32,7 @@ pub fn resolved() -> ResolvedSpec {
         cpu: CpuMillis(1000),
         memory: Bytes(1 << 30),
         pids: 100,
+        disk: None,
     }
 }
 
@@ -47,6 +48,7 @@ pub fn desired() -> Desired {
         git: Default::default(),
         env: Vec::new(),
         dns_servers: Vec::new(),
+        infrastructure: Default::default(),
         provision_timeout: std::time::Duration::from_secs(600),
     }
 }
@@ -58,6 +60,7 @@ pub fn recorded(incarnation: u32) -> Record {
             incarnation: Incarnation(incarnation),
             backend: "docker".into(),
             host: "local".into(),
+            number: None,
             resolved: resolved(),
             template: None,
         }),

@@ -78,12 +78,14 @@ impl Pass<'_> {
                     incarnation: found.incarnation.max(Incarnation::FIRST),
                     backend: name.clone(),
                     host: found.body.host,
+                    number: found.body.known.number,
                     resolved: ResolvedSpec {
                         image: String::new(),
                         user: String::new(),
                         cpu: self.context.config.defaults.cpu,
                         memory: self.context.config.defaults.memory,
                         pids: self.context.config.defaults.pids,
+                        disk: None,
                     },
                     template: None,
                 });
