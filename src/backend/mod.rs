@@ -24,6 +24,7 @@ pub mod guest;
 pub mod identity;
 pub mod memory;
 pub mod metered;
+pub mod proxmox;
 pub mod shell;
 
 pub use agent::{AgentBinary, AgentProgram};
