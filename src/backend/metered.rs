@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    AgentProgram, Backend, BackendError, Body, BodyRef, Change, ContainerRef, ContainerSpec, Found, Guest,
-    HostState, ImageRequest, OwnedItem, Owner, SharedBackend,
+    AgentProgram, Backend, BackendError, Body, BodyId, BodyRef, Change, ContainerRef, ContainerSpec, Found,
+    Guest, HostState, ImageRequest, OwnedItem, Owner, SharedBackend,
 };
 
 /// Told of every call: its name, `Ok` or the reason of its failure, and how long it took.
@@ -85,6 +85,10 @@ impl Backend for Metered {
         progress: &watch::Sender<String>,
     ) -> Result<(), BackendError> {
         self.time("create", self.inner.create(body, spec, progress)).await
+    }
+
+    fn give_up_creation(&self, id: BodyId) {
+        self.inner.give_up_creation(id);
     }
 
     async fn start(&self, container: &ContainerRef) -> Result<(), BackendError> {

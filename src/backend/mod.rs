@@ -85,6 +85,9 @@ pub trait Backend: Send + Sync {
         progress: &watch::Sender<String>,
     ) -> Result<(), BackendError>;
 
+    /// Asks a [`Backend::create`] of this body that is under way to give up soon.
+    fn give_up_creation(&self, _id: BodyId) {}
+
     /// Starts the container.
     async fn start(&self, container: &ContainerRef) -> Result<(), BackendError>;
 
@@ -173,6 +176,9 @@ pub struct Body {
     pub network: bool,
     /// Names of its volumes.
     pub volumes: Vec<String>,
+    /// Whether a container of it is there that was not made to its end. It is not among
+    /// `containers`: [`Backend::create`] goes on with it, and [`Backend::remove`] removes it.
+    pub unfinished: bool,
 }
 
 /// A container as the backend shows it.
@@ -194,6 +200,8 @@ pub struct Container {
     pub ip: Option<IpAddr>,
     /// When it last started, in the backend's own writing: it tells one boot from another.
     pub started_at: Option<String>,
+    /// How long it has been running, where the backend says so.
+    pub running_for: Option<std::time::Duration>,
 }
 
 /// What the backend says a container is doing.

@@ -103,7 +103,7 @@ impl Backend for DockerBackend {
             volumes::of_body(host, body.id),
         )?;
         let volumes = volumes.into_iter().map(|volume| volume.name).collect();
-        Ok(Body { containers, network: !networks.is_empty(), volumes })
+        Ok(Body { containers, network: !networks.is_empty(), volumes, unfinished: false })
     }
 
     async fn find(&self, owner: &Owner) -> Result<Vec<Found>, BackendError> {

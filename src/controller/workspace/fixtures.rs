@@ -78,9 +78,15 @@ pub fn container(state: RunState) -> Container {
         out_of_memory: false,
         ip: Some("10.210.0.2".parse().unwrap()),
         started_at: Some(BOOT.into()),
+        running_for: None,
     }
 }
 
 pub fn there(containers: Vec<Container>) -> super::plan::Observed {
-    super::plan::Observed::Body(Body { containers, network: true, volumes: vec!["v".into()] })
+    super::plan::Observed::Body(Body {
+        containers,
+        network: true,
+        volumes: vec!["v".into()],
+        unfinished: false,
+    })
 }
