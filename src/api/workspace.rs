@@ -49,6 +49,13 @@ pub struct WorkspaceSpec {
     /// are kept. Going back to `Running` starts the same container with the same files.
     #[serde(default)]
     pub operating_mode: OperatingMode,
+    /// Any text of at most 128 characters. When it changes the container is stopped and started
+    /// again: the same container, with the same files and the same address. What it is when the
+    /// workspace is made starts nothing twice, and neither does taking it away. In a workspace
+    /// that is suspended it has no effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub restart_nonce: Option<String>,
     /// Which backend runs the workspace, and where on it. Absent: the Template's, else the
     /// operator's `defaultBackend`. Decided once, then shown in `status.resolved`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

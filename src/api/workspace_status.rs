@@ -74,6 +74,9 @@ pub struct WorkspaceStatus {
     /// The value of the annotation `berth.dev/retry-nonce` that was last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_retry_nonce: Option<String>,
+    /// The value of `spec.restartNonce` that was last acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_restart_nonce: Option<String>,
     /// What went wrong last. Only while it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorStatus>,

@@ -39,6 +39,7 @@ pub fn desired() -> Desired {
     Desired {
         subject: subject(),
         mode: Default::default(),
+        restart_nonce: None,
         backend: "docker".into(),
         pinned_host: None,
         resolved: resolved(),

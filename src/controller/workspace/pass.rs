@@ -212,7 +212,12 @@ impl<'a> Pass<'a> {
             }
         };
         match plan {
-            Plan::AddFinalizer | Plan::Find | Plan::Assign | Plan::Adopt(_) | Plan::NextIncarnation => None,
+            Plan::AddFinalizer
+            | Plan::Find
+            | Plan::Assign
+            | Plan::Adopt(_)
+            | Plan::NextIncarnation
+            | Plan::NoteRestart => None,
             Plan::RemoveContainer(_) | Plan::CreateContainer => Some(doing(Step::CreatingContainer)),
             Plan::StartContainer { .. } => Some(doing(Step::StartingContainer)),
             Plan::Wait { step, message, .. } => {
@@ -222,6 +227,7 @@ impl<'a> Pass<'a> {
             // Said by the action itself, together with the job's handle.
             Plan::StartClone | Plan::WatchClone | Plan::CheckAgent(_) => None,
             Plan::Stop => Some(Progress::Stopping),
+            Plan::Restart => Some(Progress::Restarting),
             Plan::Settled(settled) => Some(Progress::Settled(*settled)),
             Plan::Blocked(..) | Plan::Stalled => None,
         }

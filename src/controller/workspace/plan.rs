@@ -73,6 +73,10 @@ pub enum Plan {
     CheckAgent(Sight),
     /// Stop the container.
     Stop,
+    /// Stop the container, to start it again.
+    Restart,
+    /// Note that there is nothing left to stop for the restart that was asked for.
+    NoteRestart,
     /// Nothing is to be done: it is as wanted.
     Settled(Settled),
     /// Nothing can be done now.
@@ -146,6 +150,10 @@ pub fn plan(
     {
         return Plan::Adopt(newer);
     }
+    let container = seen.containers.iter().find(|container| container.incarnation == body.incarnation);
+    if let Some(plan) = restart(desired, record, container) {
+        return plan;
+    }
     if let Some(standing) = &record.standing
         && still_stands(standing, subject)
     {
@@ -154,7 +162,6 @@ pub fn plan(
     if let Some(stale) = seen.containers.iter().find(|container| container.incarnation < body.incarnation) {
         return Plan::RemoveContainer(stale.incarnation);
     }
-    let container = seen.containers.iter().find(|container| container.incarnation == body.incarnation);
     let suspended = desired.mode == OperatingMode::Suspended;
     let plan = match container {
         None if suspended => Plan::Settled(Settled::Suspended),
@@ -169,6 +176,19 @@ pub fn plan(
         }
         _ => plan,
     }
+}
+
+/// What is to be done for a restart that was asked for. It ends with the note that the container
+/// does not run: it is written before the container is started, so none is stopped twice.
+fn restart(desired: &Desired, record: &Record, container: Option<&Container>) -> Option<Plan> {
+    if desired.restart_nonce == record.restart_nonce {
+        return None;
+    }
+    let is_up = container.is_some_and(|container| {
+        matches!(container.state, RunState::Running | RunState::Restarting | RunState::Paused)
+    });
+    let wanted = desired.restart_nonce.is_some() && desired.mode == OperatingMode::Running;
+    Some(if is_up && wanted { Plan::Restart } else { Plan::NoteRestart })
 }
 
 fn suspend(container: &Container) -> Plan {

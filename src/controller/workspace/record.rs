@@ -27,6 +27,8 @@ pub struct Record {
     pub container_seen: bool,
     /// `startedAt` of the boot that was last seen running.
     pub seen_boot: Option<String>,
+    /// The value of `spec.restartNonce` that was last acted on.
+    pub restart_nonce: Option<String>,
     /// When provisioning is given up.
     pub provision_deadline: Option<Timestamp>,
     /// The phase that was last written.
@@ -100,6 +102,7 @@ impl Record {
             seen_boot: container
                 .filter(|container| container.state == RunState::Running.as_str())
                 .and_then(|container| container.started_at.clone()),
+            restart_nonce: status.observed_restart_nonce.clone(),
             provision_deadline: status.provision_deadline.as_ref().map(|time| time.0),
             phase: status.phase.as_deref().and_then(Phase::parse),
             step: status.step.as_deref().and_then(Step::parse),

@@ -93,6 +93,16 @@ fn the_phase_of_a_failure(#[case] before: Option<Phase>, #[case] retry: bool, #[
     assert!(word(&status, present).is_some() && word(&status, absent).is_none());
 }
 
+#[rstest::rstest]
+#[case::one_that_ran(Some(Phase::Running), "Resuming")]
+#[case::one_that_never_did(Some(Phase::Provisioning), "Provisioning")]
+fn a_workspace_that_is_being_restarted(#[case] before: Option<Phase>, #[case] expected: &str) {
+    let status = said(&Default::default(), &record(before), &Progress::Restarting, at(0));
+    assert_eq!(status.phase.as_deref(), Some(expected));
+    assert_eq!(word(&status, condition::READY).unwrap(), "False Restarting");
+    assert_eq!(word(&status, condition::AVAILABLE).unwrap(), "False Restarting");
+}
+
 #[test]
 fn a_failure_says_what_why_and_what_to_do() {
     let status = said(&Default::default(), &record(None), &failed(true), at(0));
