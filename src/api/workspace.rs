@@ -90,6 +90,15 @@ pub struct WorkspaceSpec {
     pub deletion: Option<Deletion>,
 }
 
+impl Workspace {
+    /// Whether it is meant to be stopped: by its spec, or by a command that was written down.
+    pub fn is_to_be_suspended(&self) -> bool {
+        let power = self.status.as_ref().and_then(|status| status.power.as_ref());
+        self.spec.operating_mode == OperatingMode::Suspended
+            || power.is_some_and(|power| power.state == "Suspended")
+    }
+}
+
 /// Whether a Workspace is meant to run.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum OperatingMode {

@@ -24,6 +24,7 @@ use super::{
     phase::Step,
     placement,
     plan::{Crash, Observed, Plan, Search, clone_handle, clone_job_on},
+    power::PowerState,
     problem::Problem,
     record::RecordedBody,
     references::References,
@@ -533,6 +534,11 @@ impl Pass<'_> {
     /// stopped for it has not crashed.
     fn note_restart(&mut self, desired: &Desired) {
         self.record.restart_nonce.clone_from(&desired.restart_nonce);
+        if let Some(power) = &mut self.record.power
+            && power.state == PowerState::Restarting
+        {
+            power.state = PowerState::Running;
+        }
         self.record.seen_boot = None;
         self.record.standing = None;
     }

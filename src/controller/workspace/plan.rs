@@ -14,6 +14,7 @@ use crate::{
 use super::{
     agent::{Expected, Sight},
     phase::{Phase, Step},
+    power::PowerState,
     problem::Problem,
     record::{Record, StandingError},
     validate::{Desired, Subject, WayOut},
@@ -162,7 +163,7 @@ pub fn plan(
     if let Some(stale) = seen.containers.iter().find(|container| container.incarnation < body.incarnation) {
         return Plan::RemoveContainer(stale.incarnation);
     }
-    let suspended = desired.mode == OperatingMode::Suspended;
+    let suspended = is_to_be_suspended(desired, record);
     let plan = match container {
         None if suspended => Plan::Settled(Settled::Suspended),
         None if record.container_seen => Plan::NextIncarnation,
@@ -178,16 +179,23 @@ pub fn plan(
     }
 }
 
+/// Whether the container is to be stopped: by the spec, or by a command.
+fn is_to_be_suspended(desired: &Desired, record: &Record) -> bool {
+    desired.mode == OperatingMode::Suspended
+        || record.power.as_ref().is_some_and(|power| power.state == PowerState::Suspended)
+}
+
 /// What is to be done for a restart that was asked for. It ends with the note that the container
 /// does not run: it is written before the container is started, so none is stopped twice.
 fn restart(desired: &Desired, record: &Record, container: Option<&Container>) -> Option<Plan> {
-    if desired.restart_nonce == record.restart_nonce {
+    let by_command = record.power.as_ref().is_some_and(|power| power.state == PowerState::Restarting);
+    if desired.restart_nonce == record.restart_nonce && !by_command {
         return None;
     }
     let is_up = container.is_some_and(|container| {
         matches!(container.state, RunState::Running | RunState::Restarting | RunState::Paused)
     });
-    let wanted = desired.restart_nonce.is_some() && desired.mode == OperatingMode::Running;
+    let wanted = (desired.restart_nonce.is_some() || by_command) && !is_to_be_suspended(desired, record);
     Some(if is_up && wanted { Plan::Restart } else { Plan::NoteRestart })
 }
 

@@ -15,6 +15,7 @@ use crate::{
 use super::{
     phase::{Phase, Step},
     plan::{Observed, Settled},
+    power::Power,
     problem::Problem,
     record::Record,
     validate::{Desired, Subject},
@@ -123,6 +124,7 @@ pub fn describe(before: &WorkspaceStatus, situation: &Situation<'_>) -> Workspac
         suspended_at: matches!(progress, Progress::Settled(Settled::Suspended))
             .then(|| before.suspended_at.clone().unwrap_or(Time(now))),
         observed_retry_nonce: subject.retry_nonce.clone(),
+        power: record.power.as_ref().map(Power::written),
         observed_restart_nonce: record.restart_nonce.clone(),
         error: error_status(before, step, progress, now),
         conditions: conditions(before, situation, step),
@@ -365,7 +367,8 @@ fn summary(list: &mut ConditionList<'_>, situation: &Situation<'_>, step: Step) 
     let (reason, message) = match progress {
         Progress::Settled(Settled::Ready) => ("Running", String::new()),
         Progress::Settled(Settled::Suspended) => {
-            ("Suspended", "stopped on request; its files are kept".to_owned())
+            let by = record.power.as_ref().map(|power| format!(" of {}", power.by)).unwrap_or_default();
+            ("Suspended", format!("stopped on request{by}; its files are kept"))
         }
         Progress::Stopping => ("Suspending", "the container is being stopped".to_owned()),
         Progress::Restarting => {
