@@ -51,6 +51,13 @@ pub struct WorkspaceSpec {
     /// are kept. Going back to `Running` starts the same container with the same files.
     #[serde(default)]
     pub operating_mode: OperatingMode,
+    /// Any text of at most 128 characters. When it changes the container is stopped and started
+    /// again: the same container, with the same files and the same address. What it is when the
+    /// workspace is made starts nothing twice, and neither does taking it away. In a workspace
+    /// that is suspended it has no effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub restart_nonce: Option<String>,
     /// Which backend runs the workspace, and where on it. Absent: the Template's, else the
     /// operator's `defaultBackend`. Decided once, then shown in `status.resolved`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,6 +90,15 @@ pub struct WorkspaceSpec {
     /// What happens when this object is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<Deletion>,
+}
+
+impl Workspace {
+    /// Whether it is meant to be stopped: by its spec, or by a command that was written down.
+    pub fn is_to_be_suspended(&self) -> bool {
+        let power = self.status.as_ref().and_then(|status| status.power.as_ref());
+        self.spec.operating_mode == OperatingMode::Suspended
+            || power.is_some_and(|power| power.state == "Suspended")
+    }
 }
 
 /// Whether a Workspace is meant to run.

@@ -74,6 +74,13 @@ pub struct WorkspaceStatus {
     /// The value of the annotation `berth.dev/retry-nonce` that was last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_retry_nonce: Option<String>,
+    /// The last command beside the spec, such as `kubectl berth restart`. Absent once it no longer
+    /// holds: `spec.operatingMode` was changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<PowerStatus>,
+    /// The value of `spec.restartNonce` that was last acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_restart_nonce: Option<String>,
     /// What went wrong last. Only while it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorStatus>,
@@ -188,6 +195,24 @@ pub struct Operation {
     pub handle: String,
     /// When it was started.
     pub started_at: Time,
+}
+
+/// A command that was given beside the spec. It holds until `spec.operatingMode` is changed;
+/// `Suspended` there always wins.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PowerStatus {
+    /// What is to be done: `Running`, `Suspended`, or `Restarting` until the container was stopped,
+    /// which is `Running` from then on. More values may be added.
+    pub state: String,
+    /// Why: `Requested`. More values may be added.
+    pub reason: String,
+    /// The user who asked for it, cut to 256 bytes.
+    pub by: String,
+    /// When it was asked for.
+    pub at: Time,
+    /// Generation of the spec at that time.
+    pub generation: i64,
 }
 
 /// The repository as it was checked out.

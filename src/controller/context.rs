@@ -21,6 +21,7 @@ use crate::{
 use super::{
     agents::Agents,
     backoff::Backoff,
+    commands::Commands,
     devserver,
     ledger::Ledger,
     tasks::Tasks,
@@ -66,6 +67,8 @@ pub struct Context {
     pub without_body: Mutex<HashSet<String>>,
     /// How agents are delivered; absent where workspaces have none.
     pub delivery: Option<Delivery>,
+    /// Commands that wait for a pass.
+    pub commands: Commands,
     /// What is known and wanted of the agents.
     pub agents: Arc<Agents>,
     /// What was found out about the DevServers.
@@ -119,6 +122,7 @@ impl Context {
         self.tasks.cancel(uid);
         self.backoff.clear(uid);
         self.crashes.clear(uid);
+        drop(self.commands.take(uid));
         self.objects.forget(uid);
         self.note_without_body(uid, false);
         self.step_clock.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);

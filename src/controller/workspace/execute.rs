@@ -29,6 +29,7 @@ use super::{
     phase::Step,
     placement,
     plan::{Crash, Observed, Plan, Search, clone_handle, clone_job_on},
+    power::PowerState,
     problem::Problem,
     record::RecordedBody,
     references::References,
@@ -113,7 +114,12 @@ impl Pass<'_> {
             Plan::StartClone => self.start_clone(desired).await,
             Plan::CheckAgent(sight) => self.check_agent(sight).await,
             Plan::WatchClone => self.watch_clone().await,
-            Plan::Stop => self.stop().await,
+            Plan::Stop => self.stop(Progress::Stopping).await,
+            Plan::Restart => self.stop(Progress::Restarting).await,
+            Plan::NoteRestart => {
+                self.note_restart(desired);
+                Ok(Flow::Continue)
+            }
             Plan::Settled(_) | Plan::Blocked(..) | Plan::Stalled => Ok(Flow::Continue),
         }
     }
@@ -174,6 +180,7 @@ impl Pass<'_> {
             [(backend, one)] => {
                 tracing::info!(id = %one.body.id, host = one.body.host, "found again on its backend");
                 self.record.container_seen = one.incarnation.0 > 0;
+                self.record.restart_nonce.clone_from(&desired.restart_nonce);
                 self.record.body = Some(RecordedBody {
                     id: one.body.id,
                     incarnation: one.incarnation.max(Incarnation::FIRST),
@@ -213,6 +220,7 @@ impl Pass<'_> {
             resolved: desired.resolved.clone(),
             template: desired.template.as_ref().map(|template| template.snapshot.clone()),
         });
+        self.record.restart_nonce.clone_from(&desired.restart_nonce);
         Ok(Flow::Continue)
     }
 
@@ -383,12 +391,8 @@ impl Pass<'_> {
             TaskState::Done(Ok(_)) => Ok(None),
             TaskState::Done(Err(error)) => Err(at(step)(error)),
             TaskState::Running(message) => {
-                let progress = match kind {
-                    TaskKind::Stop => Progress::Stopping,
-                    _ => {
-                        Progress::Doing { step, message: Some(message).filter(|message| !message.is_empty()) }
-                    }
-                };
+                let message = Some(message).filter(|message| !message.is_empty());
+                let progress = Progress::Doing { step, message };
                 Ok(Some(Flow::Wait { progress, look_again: PROGRESS_INTERVAL }))
             }
         }
@@ -581,14 +585,27 @@ impl Pass<'_> {
         error.is_some_and(|error| error.retryable && error.reason != INTERRUPTED)
     }
 
-    async fn stop(&mut self) -> Result<Flow, Stop> {
+    /// A failure that stood before a restart does not stand after it, and a container that was
+    /// stopped for it has not crashed.
+    fn note_restart(&mut self, desired: &Desired) {
+        self.record.restart_nonce.clone_from(&desired.restart_nonce);
+        if let Some(power) = &mut self.record.power
+            && power.state == PowerState::Restarting
+        {
+            power.state = PowerState::Running;
+        }
+        self.record.seen_boot = None;
+        self.record.standing = None;
+    }
+
+    async fn stop(&mut self, progress: Progress) -> Result<Flow, Stop> {
         let step = self.record.step.unwrap_or(Step::Ready);
         let (backend, container) = self.container(self.present(), step)?;
         let grace = self.context.config.timeouts.stop.0;
         let stop = |_| async move { backend.stop(&container, grace).await.map(|()| None) };
         match self.wait_for(TaskKind::Stop, step, stop).await? {
-            Some(flow) => Ok(flow),
-            None => Ok(Flow::Continue),
+            Some(Flow::Wait { look_again, .. }) => Ok(Flow::Wait { progress, look_again }),
+            Some(Flow::Continue) | None => Ok(Flow::Continue),
         }
     }
 }

@@ -3,6 +3,7 @@
 use kube::runtime::reflector::ObjectRef;
 
 use super::{
+    power::{Power, PowerState},
     record::{Record, RecordedBody, ResolvedSpec},
     validate::{Desired, Subject},
 };
@@ -40,6 +41,7 @@ pub fn desired() -> Desired {
     Desired {
         subject: subject(),
         mode: Default::default(),
+        restart_nonce: None,
         backend: "docker".into(),
         pinned_host: None,
         resolved: resolved(),
@@ -51,6 +53,12 @@ pub fn desired() -> Desired {
         infrastructure: Default::default(),
         provision_timeout: std::time::Duration::from_secs(600),
     }
+}
+
+/// A command of Ada's.
+pub fn power(state: PowerState) -> Power {
+    let at = BOOT.parse().unwrap();
+    Power { state, reason: "Requested".into(), by: "ada".into(), at, generation: 2 }
 }
 
 pub fn recorded(incarnation: u32) -> Record {

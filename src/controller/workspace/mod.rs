@@ -18,6 +18,7 @@ pub mod placement;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
+pub mod power;
 pub mod problem;
 pub mod record;
 pub mod references;

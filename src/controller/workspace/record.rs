@@ -10,7 +10,10 @@ use crate::{
     config::{Bytes, CpuMillis},
 };
 
-use super::phase::{Phase, Step};
+use super::{
+    phase::{Phase, Step},
+    power::Power,
+};
 
 /// The parsed status.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,6 +32,10 @@ pub struct Record {
     pub container_seen: bool,
     /// `startedAt` of the boot that was last seen running.
     pub seen_boot: Option<String>,
+    /// The command that holds.
+    pub power: Option<Power>,
+    /// The value of `spec.restartNonce` that was last acted on.
+    pub restart_nonce: Option<String>,
     /// When provisioning is given up.
     pub provision_deadline: Option<Timestamp>,
     /// The phase that was last written.
@@ -107,6 +114,8 @@ impl Record {
             seen_boot: container
                 .filter(|container| container.state == RunState::Running.as_str())
                 .and_then(|container| container.started_at.clone()),
+            power: status.power.as_ref().and_then(Power::parse),
+            restart_nonce: status.observed_restart_nonce.clone(),
             provision_deadline: status.provision_deadline.as_ref().map(|time| time.0),
             phase: status.phase.as_deref().and_then(Phase::parse),
             step: status.step.as_deref().and_then(Step::parse),

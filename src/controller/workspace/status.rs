@@ -15,6 +15,7 @@ use crate::{
 use super::{
     phase::{Phase, Step},
     plan::{Observed, Settled},
+    power::Power,
     problem::Problem,
     record::Record,
     validate::{Desired, Subject},
@@ -66,6 +67,8 @@ pub enum Progress {
     },
     /// The container is being stopped.
     Stopping,
+    /// The container is being stopped, to be started again.
+    Restarting,
     /// This keeps it from going on.
     Failed {
         /// The step it failed in.
@@ -123,6 +126,8 @@ pub fn describe(before: &WorkspaceStatus, situation: &Situation<'_>) -> Workspac
         suspended_at: matches!(progress, Progress::Settled(Settled::Suspended))
             .then(|| before.suspended_at.clone().unwrap_or(Time(now))),
         observed_retry_nonce: subject.retry_nonce.clone(),
+        power: record.power.as_ref().map(Power::written),
+        observed_restart_nonce: record.restart_nonce.clone(),
         error: error_status(before, step, progress, now),
         conditions: conditions(before, situation, step),
     }
@@ -137,6 +142,7 @@ fn step_of(progress: &Progress, record: &Record) -> Step {
     match progress {
         Progress::Doing { step, .. } | Progress::Retrying { step } | Progress::Failed { step, .. } => *step,
         Progress::Settled(Settled::Ready) => Step::Ready,
+        Progress::Restarting => Step::StartingContainer,
         Progress::Settled(Settled::Suspended) | Progress::Stopping | Progress::Deleting(_) => {
             record.step.unwrap_or(Step::Initializing)
         }
@@ -157,12 +163,16 @@ fn phase_of(progress: &Progress, record: &Record) -> Phase {
         Progress::Settled(Settled::Ready) => Phase::Running,
         Progress::Settled(Settled::Suspended) => Phase::Suspended,
         Progress::Stopping => Phase::Suspending,
+        Progress::Restarting if matches!(before, Some(Phase::Running | Phase::Degraded)) => Phase::Resuming,
         Progress::Failed { problem, .. }
             if !problem.is_transient() && !matches!(before, Some(Phase::Running | Phase::Degraded)) =>
         {
             Phase::Failed
         }
-        Progress::Doing { .. } | Progress::Retrying { .. } | Progress::Failed { .. } => match before {
+        Progress::Restarting
+        | Progress::Doing { .. }
+        | Progress::Retrying { .. }
+        | Progress::Failed { .. } => match before {
             Some(Phase::Running | Phase::Degraded) => Phase::Degraded,
             Some(Phase::Suspended | Phase::Suspending | Phase::Resuming) => Phase::Resuming,
             _ if record.body.is_none() => Phase::Pending,
@@ -360,9 +370,13 @@ fn summary(list: &mut ConditionList<'_>, situation: &Situation<'_>, step: Step) 
     let (reason, message) = match progress {
         Progress::Settled(Settled::Ready) => ("Running", String::new()),
         Progress::Settled(Settled::Suspended) => {
-            ("Suspended", "stopped on request; its files are kept".to_owned())
+            let by = record.power.as_ref().map(|power| format!(" of {}", power.by)).unwrap_or_default();
+            ("Suspended", format!("stopped on request{by}; its files are kept"))
         }
         Progress::Stopping => ("Suspending", "the container is being stopped".to_owned()),
+        Progress::Restarting => {
+            ("Restarting", "the container is being stopped, to be started again".to_owned())
+        }
         Progress::Doing { .. } | Progress::Retrying { .. } => (step.as_str(), step_text(step).to_owned()),
         Progress::Failed { problem, .. } => (problem.reason, problem.text()),
         Progress::Deleting(None) => ("Terminating", "the workspace is being deleted".to_owned()),
@@ -372,7 +386,8 @@ fn summary(list: &mut ConditionList<'_>, situation: &Situation<'_>, step: Step) 
     };
     let settled = matches!(progress, Progress::Settled(_));
     list.set(condition::READY, settled, reason, &message);
-    let available = usable && !matches!(progress, Progress::Deleting(_) | Progress::Stopping);
+    let available =
+        usable && !matches!(progress, Progress::Deleting(_) | Progress::Stopping | Progress::Restarting);
     list.set(condition::AVAILABLE, available, if available { "Usable" } else { reason }, "");
     let stalled = problem_of(progress).is_some_and(|problem| !problem.is_transient());
     if stalled {

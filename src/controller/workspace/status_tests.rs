@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 
 use super::{
-    fixtures::{BOOT, container, desired, recorded, there},
+    fixtures::{BOOT, container, desired, power, recorded, there},
     phase::{Phase, Step},
     plan::{Observed, Settled},
+    power::PowerState,
     problem::Problem,
     record::Record,
     status::{Progress, Situation, describe, differs},
@@ -91,6 +92,25 @@ fn the_phase_of_a_failure(#[case] before: Option<Phase>, #[case] retry: bool, #[
         (condition::STALLED, condition::RECONCILING)
     };
     assert!(word(&status, present).is_some() && word(&status, absent).is_none());
+}
+
+#[test]
+fn who_stopped_a_workspace_is_said() {
+    let record = Record { power: Some(power(PowerState::Suspended)), ..record(None) };
+    let status = said(&Default::default(), &record, &Progress::Settled(Settled::Suspended), at(0));
+    let ready = status.conditions.iter().find(|one| one.type_ == condition::READY).unwrap();
+    assert_eq!(ready.message, "stopped on request of ada; its files are kept");
+    assert_eq!(Record::parse(Some(&status)).power, record.power);
+}
+
+#[rstest::rstest]
+#[case::one_that_ran(Some(Phase::Running), "Resuming")]
+#[case::one_that_never_did(Some(Phase::Provisioning), "Provisioning")]
+fn a_workspace_that_is_being_restarted(#[case] before: Option<Phase>, #[case] expected: &str) {
+    let status = said(&Default::default(), &record(before), &Progress::Restarting, at(0));
+    assert_eq!(status.phase.as_deref(), Some(expected));
+    assert_eq!(word(&status, condition::READY).unwrap(), "False Restarting");
+    assert_eq!(word(&status, condition::AVAILABLE).unwrap(), "False Restarting");
 }
 
 #[test]

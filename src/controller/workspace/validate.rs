@@ -100,6 +100,8 @@ pub struct Desired {
     pub subject: Subject,
     /// Whether it is to run.
     pub mode: OperatingMode,
+    /// `spec.restartNonce`.
+    pub restart_nonce: Option<String>,
     /// The backend it is on, or is to be on.
     pub backend: String,
     /// The host it must be on.
@@ -224,6 +226,7 @@ pub fn validate(
     };
     Ok(Desired {
         mode: spec.operating_mode,
+        restart_nonce: spec.restart_nonce.clone(),
         backend: backend.name.clone(),
         pinned_host,
         resolved,
