@@ -293,8 +293,13 @@ async fn greet(sender: &mut SendRequest<Body>) -> anyhow::Result<AgentInfo> {
         .map_err(|error| anyhow::anyhow!("{error}"))?;
     let mut agent: AgentInfo = serde_json::from_slice(&body.to_bytes())?;
     let texts = [&mut agent.version, &mut agent.boot_id, &mut agent.user];
-    for text in texts.into_iter().chain(&mut agent.supervisor_version) {
+    let optional = [&mut agent.supervisor_version, &mut agent.build];
+    for text in texts.into_iter().chain(optional.into_iter().flatten()) {
         text.truncate(text.floor_char_boundary(128));
+    }
+    if let Some(failed) = &mut agent.failed_update {
+        failed.build.truncate(failed.build.floor_char_boundary(128));
+        failed.message.truncate(failed.message.floor_char_boundary(2048));
     }
     Ok(agent)
 }
