@@ -183,6 +183,23 @@ pub struct AgentStatus {
     /// may be older until the container is started again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervisor_version: Option<String>,
+    /// Tells one build of the first part from another of the same version: the first 12
+    /// hexadecimal digits of its program's SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
+    /// A newer build that did not come up, so that the one before it goes on. It is tried again
+    /// when the container is started again, or when the operator brings another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_update: Option<FailedUpdate>,
+}
+
+/// A build of the agent that did not come up.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct FailedUpdate {
+    /// Which one.
+    pub build: String,
+    /// Why it was given up, with the last line of what it said.
+    pub message: String,
 }
 
 /// Work that goes on outside the operator.
