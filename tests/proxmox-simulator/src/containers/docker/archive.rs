@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, io, io::Read as _};
 
 use bollard::{
     Docker,
-    query_parameters::{DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder},
+    query_parameters::{
+        ContainerArchiveInfoOptionsBuilder, DownloadFromContainerOptionsBuilder,
+        UploadToContainerOptionsBuilder,
+    },
 };
 use futures::StreamExt as _;
 
@@ -19,7 +22,7 @@ pub(super) struct Files(BTreeMap<String, Entry>);
 
 enum Entry {
     Folder { mode: u32 },
-    File { mode: u32, content: Vec<u8> },
+    File { mode: u32, group: u64, content: Vec<u8> },
 }
 
 impl Files {
@@ -30,8 +33,13 @@ impl Files {
     }
 
     /// Adds a file of root's.
-    pub(super) fn file(mut self, path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
-        self.0.insert(path.to_owned(), Entry::File { mode, content: content.into() });
+    pub(super) fn file(self, path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
+        self.file_of(0, path, mode, content)
+    }
+
+    /// Adds a file of root's and of this group.
+    pub(super) fn file_of(mut self, group: u64, path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
+        self.0.insert(path.to_owned(), Entry::File { mode, group, content: content.into() });
         self
     }
 
@@ -39,14 +47,15 @@ impl Files {
         let mut archive = tar::Builder::new(Vec::new());
         for (path, entry) in &self.0 {
             let mut header = tar::Header::new_gnu();
-            let (mode, content): (_, &[u8]) = match entry {
+            let (mode, group, content): (_, _, &[u8]) = match entry {
                 Entry::Folder { mode } => {
                     header.set_entry_type(tar::EntryType::Directory);
-                    (*mode, &[])
+                    (*mode, 0, &[])
                 }
-                Entry::File { mode, content } => (*mode, content),
+                Entry::File { mode, group, content } => (*mode, *group, content),
             };
             header.set_mode(mode);
+            header.set_gid(group);
             header.set_size(content.len() as u64);
             archive.append_data(&mut header, path, content)?;
         }
@@ -64,8 +73,27 @@ pub(super) async fn write(docker: &Docker, container: &str, files: &Files) -> Re
         .map_err(errors::during("write files"))
 }
 
-/// The content of a regular file; `None` if there is none at the path.
-pub(super) async fn read(docker: &Docker, container: &str, path: &str) -> Result<Option<Vec<u8>>, String> {
+/// A file that was read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The number of its group.
+    pub(super) group: u64,
+    /// What is in it.
+    pub(super) content: Vec<u8>,
+}
+
+/// Whether there is anything at a path.
+pub(super) async fn is_there(docker: &Docker, container: &str, path: &str) -> Result<bool, String> {
+    let options = ContainerArchiveInfoOptionsBuilder::new().path(path).build();
+    match docker.get_container_archive_info(container, Some(options)).await {
+        Ok(_) => Ok(true),
+        Err(error) if errors::is_not_found(&error) => Ok(false),
+        Err(error) => Err(errors::during("look for a file")(error)),
+    }
+}
+
+/// A regular file; `None` if there is none at the path.
+pub(super) async fn read(docker: &Docker, container: &str, path: &str) -> Result<Option<Found>, String> {
     let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
     let mut chunks = Box::pin(docker.download_from_container(container, Some(options)));
     let mut archive = Vec::new();
@@ -82,16 +110,17 @@ pub(super) async fn read(docker: &Docker, container: &str, path: &str) -> Result
     unpack(&archive).map_err(|error| format!("{path}: {error}"))
 }
 
-fn unpack(archive: &[u8]) -> io::Result<Option<Vec<u8>>> {
+fn unpack(archive: &[u8]) -> io::Result<Option<Found>> {
     let mut archive = tar::Archive::new(archive);
     let Some(entry) = archive.entries()?.next() else { return Ok(None) };
     let entry = entry?;
     if !entry.header().entry_type().is_file() {
         return Ok(None);
     }
+    let group = entry.header().gid()?;
     let mut content = Vec::new();
     entry.take(LARGEST_FILE).read_to_end(&mut content)?;
-    Ok(Some(content))
+    Ok(Some(Found { group, content }))
 }
 
 #[cfg(test)]
@@ -100,8 +129,9 @@ mod tests {
 
     #[test]
     fn a_packed_file_comes_out_again() {
-        let archive = Files::default().file("etc/motd", 0o644, "hello\n").pack().unwrap();
-        assert_eq!(unpack(&archive).unwrap(), Some(b"hello\n".to_vec()));
+        let archive = Files::default().file_of(42, "etc/motd", 0o644, "hello\n").pack().unwrap();
+        let expected = Found { group: 42, content: b"hello\n".to_vec() };
+        assert_eq!(unpack(&archive).unwrap(), Some(expected));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use ipnet::Ipv4Net;
 
 use crate::containers::{Boot, Nic};
 
-/// Where the script lies until it runs: it removes itself.
+/// Where the script lies until it has run: it removes itself.
 pub(super) const PATH: &str = ".pve-boot";
 const SCRIPT: &str = include_str!("boot.sh");
 

@@ -1,7 +1,7 @@
 # What Proxmox VE does to a container's files and network before its init starts; init takes this
 # shell's place. The values stand before this text: guest, domain, nameservers, address, and
 # cards, a function that takes and gives the network cards.
-rm -f /.pve-boot /.dockerenv
+rm -f /.dockerenv
 inherited=$(cat /etc/resolv.conf)
 # Docker mounts its own versions of these; the container has real ones.
 for file in resolv.conf hostname hosts; do umount "/etc/$file"; done
@@ -71,4 +71,6 @@ iface $2 inet $method"
 }
 cards
 echo "$interfaces" | write network/interfaces
+# Without this file, the container has started.
+rm -f /.pve-boot
 exec /sbin/init

@@ -73,9 +73,9 @@ pub(super) async fn copy(docker: &Docker, cluster: &str, from: u32, to: u32) -> 
     let image = image_of(docker, cluster, &source).await?;
     let stop_signal = source.config.and_then(|config| config.stop_signal);
     let made = container(docker, Description { cluster, vmid: to, image, stop_signal }).await?;
-    let emptied = match archive::read(docker, &made, "/etc/machine-id").await? {
-        Some(_) => archive::write(docker, &made, &Files::default().file("etc/machine-id", 0o444, "")).await,
-        None => Ok(()),
+    let emptied = match archive::is_there(docker, &made, "/etc/machine-id").await? {
+        true => archive::write(docker, &made, &Files::default().file("etc/machine-id", 0o444, "")).await,
+        false => Ok(()),
     };
     if emptied.is_err() {
         cleanup::remove_container(docker, &made).await?;

@@ -8,7 +8,7 @@ use bollard::{
     query_parameters::{KillContainerOptionsBuilder, StartContainerOptions, WaitContainerOptionsBuilder},
 };
 use futures::StreamExt as _;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{
     archive::{self, Files},
@@ -18,11 +18,14 @@ use crate::containers::{Boot, Nic};
 
 /// After a kill, a container that is still there is stuck in the kernel.
 const DEATH: Duration = Duration::from_secs(30);
+/// What happens before the init takes no longer.
+const BOOT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
 const MIB: u64 = 1 << 20;
 /// What LXC sends to an init that has said nothing else.
 const STOP_SIGNAL: &str = "SIGPWR";
 
-/// Boots a container whose bridges are there.
+/// Boots a container whose bridges are there. It has its files and addresses when this returns.
 pub(super) async fn start(
     docker: &Docker,
     cluster: &str,
@@ -43,7 +46,24 @@ pub(super) async fn start(
     limit(docker, &name, boot).await?;
     let script = Files::default().file(boot::PATH, 0o700, boot::script(boot, cards));
     archive::write(docker, &name, &script).await?;
-    docker.start_container(&name, None::<StartContainerOptions>).await.map_err(errors::during("start"))
+    docker.start_container(&name, None::<StartContainerOptions>).await.map_err(errors::during("start"))?;
+    match timeout(BOOT, has_started(docker, cluster, vmid)).await {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(false)) | Err(_) => Err(format!("startup for container '{vmid}' failed")),
+    }
+}
+
+/// Waits until the script before the init has done its work. False when the container ended.
+async fn has_started(docker: &Docker, cluster: &str, vmid: u32) -> Result<bool, String> {
+    let name = labels::container_name(cluster, vmid);
+    while archive::is_there(docker, &name, boot::PATH).await? {
+        if !make::is_running(&make::inspect(docker, cluster, vmid).await?) {
+            return Ok(false);
+        }
+        sleep(POLL).await;
+    }
+    Ok(true)
 }
 
 /// Memory has no swap beside it. More processors than there are is all of them.

@@ -21,7 +21,8 @@ pub(super) async fn write(docker: &Docker, container: &str, setup: &Setup) -> Re
         let shadow = archive::read(docker, container, "/etc/shadow").await?.unwrap_or_default();
         let hash =
             bcrypt::hash(password, BCRYPT_COST).map_err(|error| format!("root's password: {error}"))?;
-        files = files.file("etc/shadow", 0o640, with_password(&String::from_utf8_lossy(&shadow), &hash));
+        let changed = with_password(&String::from_utf8_lossy(&shadow.content), &hash);
+        files = files.file_of(shadow.group, "etc/shadow", 0o640, changed);
     }
     archive::write(docker, container, &files).await
 }

@@ -15,11 +15,7 @@ pub(super) async fn of(docker: &Docker, cluster: &str, vmid: u32) -> Result<RunS
     let state = container.state.unwrap_or_default();
     let pid = state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
     let started = state.started_at.and_then(|time| humantime::parse_rfc3339(&time).ok());
-    Ok(RunState {
-        pid,
-        started,
-        interfaces: interfaces(docker, cluster, vmid).await,
-    })
+    Ok(RunState { pid, started, interfaces: interfaces(docker, cluster, vmid).await })
 }
 
 /// A container that is just ending, or a guest without the command, has none to show.
