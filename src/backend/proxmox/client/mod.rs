@@ -6,12 +6,20 @@
 //!
 //! A POST is never sent twice: when its answer is lost, only looking tells whether it happened.
 
+mod call;
 pub mod cause;
 pub mod connection;
+mod endpoints;
 pub mod failure;
+mod gates;
 pub mod names;
 pub mod retry;
+#[cfg(test)]
+mod scripted;
 mod tls;
+mod transport;
+#[cfg(test)]
+mod transport_tests;
 mod wire;
 
 pub use cause::{Cause, Lock, Missing};
@@ -21,3 +29,18 @@ pub use names::{
     Hostname, InterfaceName, InvalidName, NodeName, PoolName, SnapshotName, StorageName, VmId, VolumeId,
 };
 pub use retry::{Again, CallKind, Effect, Verdict};
+
+use transport::Transport;
+
+/// A client of one cluster. Connects when it is first used.
+pub struct Client {
+    transport: Transport,
+}
+
+impl Client {
+    /// A client with these settings. Reads the system's certificate authorities if they are
+    /// trusted; asks no node.
+    pub fn new(connection: &Connection) -> Result<Self, InvalidConnection> {
+        Ok(Self { transport: Transport::new(connection)? })
+    }
+}
