@@ -3,7 +3,7 @@
 use http::Method;
 use url::{Url, form_urlencoded};
 
-use super::{NodeName, VmId, retry::CallKind};
+use super::{Effect, Error, Failure, NodeName, VmId, retry::CallKind};
 
 /// Most bytes that a node takes in one request.
 const LARGEST_BODY: usize = 512 * 1024;
@@ -64,6 +64,12 @@ impl Call {
     /// Method and path, for errors. Without parameters: they may be secret.
     pub(super) fn name(&self) -> String {
         format!("{} /{}", self.method, self.segments.join("/"))
+    }
+
+    /// The error of a call that can not be made from its values.
+    pub(super) fn unsendable(&self, words: String) -> Error {
+        let failure = Failure::Unsendable(words);
+        Error { call: self.name(), kind: self.kind, failure, effect: Effect::Nothing }
     }
 
     /// The address of the call. A body is refused with GET and DELETE, so their parameters are in
