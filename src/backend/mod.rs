@@ -18,7 +18,10 @@ pub mod guest;
 pub mod identity;
 pub mod memory;
 pub mod metered;
+mod output;
+mod process_group;
 pub mod shell;
+pub mod ssh;
 
 pub use agent::{AgentBinary, AgentProgram};
 pub use error::{BackendError, Reason};
