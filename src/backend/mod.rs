@@ -24,9 +24,12 @@ pub mod guest;
 pub mod identity;
 pub mod memory;
 pub mod metered;
+mod output;
+mod process_group;
 pub mod proxmox;
 pub mod shell;
 pub mod source;
+pub mod ssh;
 
 pub use agent::{AgentBinary, AgentProgram};
 pub use error::{BackendError, Reason};
