@@ -334,6 +334,27 @@ async fn pending_and_features() {
 }
 
 #[tokio::test]
+async fn snapshots() {
+    let list = data(r#"[{"name":"saved","snaptime":1,"description":"x\n"},{"name":"current"}]"#);
+    let node = Node::start([list, task(), task(), task()]).await;
+    let (client, name) = (node.client(), "saved".parse().unwrap());
+    let [snapshot] = client.snapshots(&pve1(), ct(105)).await.unwrap().try_into().unwrap();
+    assert_eq!((snapshot.name.as_str(), snapshot.made), ("saved", Some(1)));
+    client.make_snapshot(&pve1(), ct(105), &name, "").await.unwrap();
+    client.roll_back(&pve1(), ct(105), &name).await.unwrap();
+    client.delete_snapshot(&pve1(), ct(105), &name).await.unwrap();
+    assert_eq!(node.received()[1].body, "snapname=saved");
+    assert_eq!(
+        node.lines()[1..],
+        [
+            "POST /api2/json/nodes/pve1/lxc/105/snapshot",
+            "POST /api2/json/nodes/pve1/lxc/105/snapshot/saved/rollback",
+            "DELETE /api2/json/nodes/pve1/lxc/105/snapshot/saved",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn an_answer_of_another_shape_is_no_success() {
     let node = Node::start([data("\"OK\""), data("{}")]).await;
     let client = node.client();
