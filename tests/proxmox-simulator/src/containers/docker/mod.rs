@@ -20,10 +20,10 @@ use std::{collections::BTreeMap, time::Duration};
 use async_trait::async_trait;
 use bollard::Docker;
 use ipnet::Ipv4Net;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 
 pub use self::cleanup::cleanup;
-use super::{Boot, Containers, Output, RunState, Setup};
+use super::{Boot, Chunk, Containers, Input, Output, RunState, Setup};
 
 /// What a cluster's containers are made of.
 #[derive(Clone, Debug)]
@@ -123,5 +123,14 @@ impl Containers for DockerContainers {
 
     async fn exec(&self, vmid: u32, argv: &[String], stdin: &[u8]) -> Result<Output, String> {
         exec::collect(&self.docker, &self.settings.cluster, vmid, argv, stdin).await
+    }
+    async fn attach(
+        &self,
+        vmid: u32,
+        argv: &[String],
+        stdin: Input,
+        outputs: mpsc::Sender<Chunk>,
+    ) -> Result<i32, String> {
+        exec::run(&self.docker, &self.settings.cluster, vmid, argv, stdin, outputs).await
     }
 }
