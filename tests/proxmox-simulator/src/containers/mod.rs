@@ -33,6 +33,11 @@ pub trait Containers: Send + Sync {
     async fn remove(&self, vmid: u32) -> Result<(), String>;
     /// What it is doing.
     async fn state(&self, vmid: u32) -> Result<RunState, String>;
+    /// Its init, if it runs: what [`state`](Self::state) says without looking inside, which takes longer.
+    async fn init(&self, vmid: u32) -> Result<Option<Init>, String> {
+        let state = self.state(vmid).await?;
+        Ok(state.pid.map(|pid| Init { pid, started: state.started }))
+    }
     /// `pct exec`: runs argv as root inside.
     async fn exec(&self, vmid: u32, argv: &[String], stdin: &[u8]) -> Result<Output, String>;
     /// As [`exec`](Self::exec), with input and outputs as they come. Returns the exit code. Unless it
@@ -110,6 +115,15 @@ pub struct RunState {
     pub started: Option<SystemTime>,
     /// Its network interfaces while it runs, loopback among them.
     pub interfaces: Vec<Interface>,
+}
+
+/// The first process of a running container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Init {
+    /// Its number outside.
+    pub pid: u32,
+    /// When it started.
+    pub started: Option<SystemTime>,
 }
 
 /// A network interface inside.

@@ -80,7 +80,7 @@ impl Host {
     }
 
     async fn is_running(&self, vmid: u32) -> bool {
-        self.node.containers.state(vmid).await.is_ok_and(|state| state.pid.is_some())
+        self.node.containers.init(vmid).await.is_ok_and(|init| init.is_some())
     }
 }
 

@@ -13,6 +13,8 @@ use crate::containers::{Chunk, Output};
 
 /// The output ends a moment before Docker knows the exit code.
 const POLL: Duration = Duration::from_millis(10);
+/// A command of whoever is inside may write without end.
+const MOST_KEPT: usize = 16 << 20;
 
 /// Runs a command as root, with all of its input that can be read.
 pub(super) async fn run(
@@ -73,7 +75,7 @@ async fn exit_code(docker: &Docker, exec: &str) -> Result<i32, String> {
     }
 }
 
-/// Runs a command and keeps all that it writes.
+/// Runs a command and keeps the first 16 MiB of each of its outputs.
 pub(super) async fn collect(
     docker: &Docker,
     cluster: &str,
@@ -86,12 +88,17 @@ pub(super) async fn collect(
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         while let Some(chunk) = outputs.recv().await {
             match chunk {
-                Chunk::Stdout(bytes) => stdout.extend_from_slice(&bytes),
-                Chunk::Stderr(bytes) => stderr.extend_from_slice(&bytes),
+                Chunk::Stdout(bytes) => keep_some(&mut stdout, &bytes),
+                Chunk::Stderr(bytes) => keep_some(&mut stderr, &bytes),
             }
         }
         (stdout, stderr)
     };
     let (code, (stdout, stderr)) = tokio::join!(run(docker, cluster, vmid, argv, stdin, sender), keep);
     Ok(Output { code: code?, stdout, stderr })
+}
+
+fn keep_some(kept: &mut Vec<u8>, bytes: &[u8]) {
+    let room = MOST_KEPT.saturating_sub(kept.len());
+    kept.extend(bytes.iter().take(room));
 }
