@@ -8,6 +8,7 @@
 mod command;
 mod files;
 mod host;
+mod keys;
 pub mod pct;
 mod protocol;
 mod requests;
@@ -18,7 +19,10 @@ use std::{path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use russh::keys::{PrivateKey, PublicKey};
 
-pub use self::server::serve;
+pub use self::{
+    keys::{authorized_keys, host_key},
+    server::serve,
+};
 use crate::containers::Containers;
 
 /// What the nodes of a cluster know of their containers' configuration.
