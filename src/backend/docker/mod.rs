@@ -35,7 +35,6 @@ mod host;
 mod images;
 mod labels;
 mod networks;
-mod output;
 mod owner_file;
 mod power;
 mod progress;
@@ -103,7 +102,7 @@ impl Backend for DockerBackend {
             volumes::of_body(host, body.id),
         )?;
         let volumes = volumes.into_iter().map(|volume| volume.name).collect();
-        Ok(Body { containers, network: !networks.is_empty(), volumes })
+        Ok(Body { containers, network: !networks.is_empty(), volumes, unfinished: false })
     }
 
     async fn find(&self, owner: &Owner) -> Result<Vec<Found>, BackendError> {
@@ -124,7 +123,12 @@ impl Backend for DockerBackend {
         images::prepare(self.host(host)?, image, progress).await
     }
 
-    async fn create(&self, body: &BodyRef, spec: &ContainerSpec) -> Result<(), BackendError> {
+    async fn create(
+        &self,
+        body: &BodyRef,
+        spec: &ContainerSpec,
+        _progress: &watch::Sender<String>,
+    ) -> Result<(), BackendError> {
         create::create(self.host(&body.host)?, body, spec).await
     }
 
