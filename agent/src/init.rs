@@ -10,7 +10,7 @@
 
 use std::{
     collections::HashSet,
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -29,7 +29,9 @@ use std::os::fd::AsFd;
 
 use crate::{
     config::{self, Settings, TOKEN},
+    last_words::LastWords,
     link::LinkStatus,
+    update::GivenUp,
 };
 
 /// Wait before a process that ended is started again; it doubles with each end in a row.
@@ -56,30 +58,54 @@ struct Role {
     next: Instant,
     /// It said that it is not to be started again.
     finished: bool,
+    /// How it last ended.
+    last_end: String,
+    /// What it says on its error output, where that is listened to.
+    words: Option<LastWords>,
 }
 
 impl Role {
     fn new(name: &'static str) -> Self {
         let now = Instant::now();
-        Self { name, pid: None, started: now, ends: 0, next: now, finished: false }
+        Self {
+            name,
+            pid: None,
+            started: now,
+            ends: 0,
+            next: now,
+            finished: false,
+            last_end: String::new(),
+            words: None,
+        }
     }
 
     fn is_due(&self, now: Instant) -> bool {
         self.pid.is_none() && !self.finished && now >= self.next
     }
 
-    fn start(&mut self, binary: &str) {
+    /// Starts it. Its error output is ours, or it is listened to on its way there.
+    fn start(&mut self, binary: &str, listen: bool) {
         self.started = Instant::now();
-        match Command::new(binary).arg(self.name).spawn() {
-            Ok(child) => self.pid = i32::try_from(child.id()).ok().map(Pid::from_raw),
+        let mut command = Command::new(binary);
+        command.arg(self.name);
+        if listen {
+            command.stderr(Stdio::piped());
+        }
+        match command.spawn() {
+            Ok(mut child) => {
+                self.pid = i32::try_from(child.id()).ok().map(Pid::from_raw);
+                self.words = child.stderr.take().and_then(|pipe| LastWords::of(pipe).ok());
+            }
             Err(error) => {
                 eprintln!("berth-agent: {binary} {}: {error}", self.name);
-                self.ended();
+                self.words = None;
+                self.ended(error.to_string());
             }
         }
     }
 
-    fn ended(&mut self) {
+    fn ended(&mut self, how: String) {
+        self.last_end = how;
         self.pid = None;
         self.ends = if self.started.elapsed() >= GOOD_RUN { 1 } else { self.ends.saturating_add(1) };
         let delay = FIRST_DELAY.saturating_mul(1 << (self.ends - 1).min(10)).min(LONGEST_DELAY);
@@ -161,7 +187,10 @@ pub fn run() -> anyhow::Result<()> {
     loop {
         init.start_what_is_due();
         let timeout = PollTimeout::try_from(init.patience()).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], timeout) {
+        let words = init.link.words.as_ref().and_then(LastWords::pipe);
+        let watched = [Some(signals.as_fd()), words].into_iter().flatten();
+        let mut watched: Vec<_> = watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut watched, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("poll"),
         }
@@ -178,6 +207,9 @@ pub fn run() -> anyhow::Result<()> {
             }
         }
         init.reap();
+        if let Some(words) = &mut init.link.words {
+            words.listen();
+        }
     }
 }
 
@@ -210,6 +242,9 @@ impl Init {
             since: Instant::now(),
             proved: false,
         });
+        if self.update.is_some() || settings.as_ref().is_none_or(|settings| settings.update.is_none()) {
+            GivenUp::forget();
+        }
         self.settings = settings;
         // The link reads settings and token when it starts.
         self.link.finished = false;
@@ -228,12 +263,12 @@ impl Init {
             if self.place == Place::Service && has_supervisor() {
                 self.supervisor.put_off();
             } else {
-                self.supervisor.start(&self.own);
+                self.supervisor.start(&self.own, false);
             }
         }
         if self.link.is_due(now) {
             let binary = self.update.as_ref().map_or(&self.own, |update| &update.binary);
-            self.link.start(binary);
+            self.link.start(binary, self.update.is_some());
         }
     }
 
@@ -244,10 +279,19 @@ impl Init {
         if update.proved {
             return;
         }
-        update.proved = LinkStatus::load().is_some_and(|status| status.is_connected_with(&update.binary));
+        let status = LinkStatus::load().filter(|status| status.binary == update.binary);
+        update.proved = status.as_ref().is_some_and(|status| status.connected);
         let too_long = now.duration_since(update.since) > UPDATE_PATIENCE;
         if !update.proved && (too_long || self.link.ends >= UPDATE_ENDS) {
-            eprintln!("berth-agent: {} does not come up; going back to {}", update.binary, self.own);
+            let what = match self.link.pid {
+                Some(_) => format!("it had no link within {} s", UPDATE_PATIENCE.as_secs()),
+                None => format!("it does not go on running ({})", self.link.last_end),
+            };
+            let refusal = status.and_then(|status| status.refusal).map(|refusal| refusal.message);
+            let line = refusal.or_else(|| self.link.words.as_ref()?.last_line());
+            let message = line.map_or_else(|| what.clone(), |line| format!("{what}: {line}"));
+            eprintln!("berth-agent: {} is given up for {}: {message}", update.binary, self.own);
+            GivenUp { program: update.binary.clone(), message }.store();
             self.given_up.insert(update.binary.clone());
             self.update = None;
             self.link.ends = 0;
@@ -286,12 +330,21 @@ impl Init {
         while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             let Some(pid) = status.pid() else { return };
             if self.supervisor.pid == Some(pid) {
-                self.supervisor.ended();
+                self.supervisor.ended(words(status));
             } else if self.link.pid == Some(pid) {
                 self.link.finished = matches!(status, WaitStatus::Exited(_, EXIT_GONE));
-                self.link.ended();
+                self.link.ended(words(status));
             }
         }
+    }
+}
+
+/// How a process ended, in words.
+fn words(status: WaitStatus) -> String {
+    match status {
+        WaitStatus::Exited(_, code) => format!("exit code {code}"),
+        WaitStatus::Signaled(_, signal, _) => signal.to_string(),
+        other => format!("{other:?}"),
     }
 }
 

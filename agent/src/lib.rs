@@ -9,11 +9,14 @@
 //! - [`link`] holds the connection to the gateway. It does the rest itself ([`services`]) and
 //!   passes on to the supervisor, over a Unix socket, what is the supervisor's.
 //!
-//! [`config`] is what the operator tells an agent; [`users`] reads the container's users.
+//! [`config`] is what the operator tells an agent; [`users`] reads the container's users;
+//! [`update`] and [`last_words`] tell of a newer program that did not come up.
 
 pub mod config;
 pub mod init;
+pub mod last_words;
 pub mod link;
 pub mod services;
 pub mod supervisor;
+pub mod update;
 pub mod users;

@@ -74,6 +74,13 @@ pub struct WorkspaceStatus {
     /// The value of the annotation `berth.dev/retry-nonce` that was last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_retry_nonce: Option<String>,
+    /// The last command beside the spec, such as `kubectl berth restart`. Absent once it no longer
+    /// holds: `spec.operatingMode` was changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<PowerStatus>,
+    /// The value of `spec.restartNonce` that was last acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_restart_nonce: Option<String>,
     /// What went wrong last. Only while it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorStatus>,
@@ -108,8 +115,16 @@ pub struct Resolved {
     /// The host of the backend that holds container and volumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The image of the container.
+    /// The image of the container; on Proxmox VE `vmid:` and the VMID of the template it is a
+    /// clone of.
     pub image: String,
+    /// The VMID on Proxmox VE. Reserved before the container is made, and kept by every container
+    /// of the workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vmid: Option<u32>,
+    /// Size of the disk on Proxmox VE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
     /// The user that works in it.
     pub user: String,
     /// CPU limit, in cores.
@@ -135,6 +150,10 @@ pub struct ContainerStatus {
     /// Its address on the workspace's own network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
+    /// SSH host key of the container, pinned when it was first seen, in OpenSSH's format. A
+    /// container that shows another one is not talked to. On Proxmox VE only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_host_key: Option<String>,
     /// When it last started, as the backend says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
@@ -164,6 +183,23 @@ pub struct AgentStatus {
     /// may be older until the container is started again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervisor_version: Option<String>,
+    /// Tells one build of the first part from another of the same version: the first 12
+    /// hexadecimal digits of its program's SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
+    /// A newer build that did not come up, so that the one before it goes on. It is tried again
+    /// when the container is started again, or when the operator brings another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_update: Option<FailedUpdate>,
+}
+
+/// A build of the agent that did not come up.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct FailedUpdate {
+    /// Which one.
+    pub build: String,
+    /// Why it was given up, with the last line of what it said.
+    pub message: String,
 }
 
 /// Work that goes on outside the operator.
@@ -176,6 +212,24 @@ pub struct Operation {
     pub handle: String,
     /// When it was started.
     pub started_at: Time,
+}
+
+/// A command that was given beside the spec. It holds until `spec.operatingMode` is changed;
+/// `Suspended` there always wins.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PowerStatus {
+    /// What is to be done: `Running`, `Suspended`, or `Restarting` until the container was stopped,
+    /// which is `Running` from then on. More values may be added.
+    pub state: String,
+    /// Why: `Requested`. More values may be added.
+    pub reason: String,
+    /// The user who asked for it, cut to 256 bytes.
+    pub by: String,
+    /// When it was asked for.
+    pub at: Time,
+    /// Generation of the spec at that time.
+    pub generation: i64,
 }
 
 /// The repository as it was checked out.

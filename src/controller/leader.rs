@@ -93,6 +93,7 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
         step_clock: Default::default(),
         bodies: Default::default(),
         without_body: Default::default(),
+        commands: Default::default(),
         agents: Default::default(),
         devservers: Default::default(),
         delivery,

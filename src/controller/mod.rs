@@ -5,6 +5,7 @@
 
 pub mod agents;
 pub mod backoff;
+pub mod commands;
 pub mod context;
 pub mod devserver;
 pub mod dispatch;

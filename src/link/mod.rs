@@ -7,5 +7,6 @@
 pub mod accept;
 pub mod hub;
 pub mod keys;
+mod news;
 pub mod push;
 pub mod token;

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::passing::{Supervisor, pass};
 use crate::{
     config::{SUPERVISOR_SOCKET, WORKSPACE},
-    services,
+    services, update,
     users::User,
 };
 
@@ -36,6 +36,8 @@ pub fn router(user: &User) -> anyhow::Result<Router> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: PROTOCOL,
             supervisor_version: None,
+            build: update::build("/proc/self/exe").ok(),
+            failed_update: update::failed(),
             boot_id: boot_id(),
             started_at: Timestamp::now(),
             user: user.name.clone(),

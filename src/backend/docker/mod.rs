@@ -102,7 +102,7 @@ impl Backend for DockerBackend {
             volumes::of_body(host, body.id),
         )?;
         let volumes = volumes.into_iter().map(|volume| volume.name).collect();
-        Ok(Body { containers, network: !networks.is_empty(), volumes })
+        Ok(Body { containers, network: !networks.is_empty(), volumes, unfinished: false })
     }
 
     async fn find(&self, owner: &Owner) -> Result<Vec<Found>, BackendError> {
@@ -123,7 +123,12 @@ impl Backend for DockerBackend {
         images::prepare(self.host(host)?, image, progress).await
     }
 
-    async fn create(&self, body: &BodyRef, spec: &ContainerSpec) -> Result<(), BackendError> {
+    async fn create(
+        &self,
+        body: &BodyRef,
+        spec: &ContainerSpec,
+        _progress: &watch::Sender<String>,
+    ) -> Result<(), BackendError> {
         create::create(self.host(&body.host)?, body, spec).await
     }
 

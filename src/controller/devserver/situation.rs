@@ -6,7 +6,7 @@ use berth_link::wire::process::ProcessState;
 use jiff::Timestamp;
 
 use crate::{
-    api::{OperatingMode, Workspace, condition},
+    api::{Workspace, condition},
     config::PreviewConfig,
     controller::workspace::{Phase as WorkspacePhase, problem::Problem},
 };
@@ -80,7 +80,7 @@ impl Home {
             word.and_then(WorkspacePhase::parse),
             Some(WorkspacePhase::Suspended | WorkspacePhase::Suspending)
         );
-        if asleep || workspace.spec.operating_mode == OperatingMode::Suspended {
+        if asleep || workspace.is_to_be_suspended() {
             return Self::Suspended;
         }
         let available = status

@@ -3,6 +3,7 @@
 use kube::runtime::reflector::ObjectRef;
 
 use super::{
+    power::{Power, PowerState},
     record::{Record, RecordedBody, ResolvedSpec},
     validate::{Desired, Subject},
 };
@@ -32,6 +33,7 @@ pub fn resolved() -> ResolvedSpec {
         cpu: CpuMillis(1000),
         memory: Bytes(1 << 30),
         pids: 100,
+        disk: None,
     }
 }
 
@@ -39,6 +41,7 @@ pub fn desired() -> Desired {
     Desired {
         subject: subject(),
         mode: Default::default(),
+        restart_nonce: None,
         backend: "docker".into(),
         pinned_host: None,
         resolved: resolved(),
@@ -47,8 +50,15 @@ pub fn desired() -> Desired {
         git: Default::default(),
         env: Vec::new(),
         dns_servers: Vec::new(),
+        infrastructure: Default::default(),
         provision_timeout: std::time::Duration::from_secs(600),
     }
+}
+
+/// A command of Ada's.
+pub fn power(state: PowerState) -> Power {
+    let at = BOOT.parse().unwrap();
+    Power { state, reason: "Requested".into(), by: "ada".into(), at, generation: 2 }
 }
 
 pub fn recorded(incarnation: u32) -> Record {
@@ -58,6 +68,7 @@ pub fn recorded(incarnation: u32) -> Record {
             incarnation: Incarnation(incarnation),
             backend: "docker".into(),
             host: "local".into(),
+            number: None,
             resolved: resolved(),
             template: None,
         }),
@@ -75,9 +86,15 @@ pub fn container(state: RunState) -> Container {
         out_of_memory: false,
         ip: Some("10.210.0.2".parse().unwrap()),
         started_at: Some(BOOT.into()),
+        running_for: None,
     }
 }
 
 pub fn there(containers: Vec<Container>) -> super::plan::Observed {
-    super::plan::Observed::Body(Body { containers, network: true, volumes: vec!["v".into()] })
+    super::plan::Observed::Body(Body {
+        containers,
+        network: true,
+        volumes: vec!["v".into()],
+        unfinished: false,
+    })
 }

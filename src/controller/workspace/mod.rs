@@ -11,12 +11,14 @@ pub mod agent;
 pub mod execute;
 #[cfg(test)]
 mod fixtures;
+mod infrastructure;
 pub mod pass;
 pub mod phase;
 pub mod placement;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
+pub mod power;
 pub mod problem;
 pub mod record;
 pub mod references;

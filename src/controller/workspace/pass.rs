@@ -10,8 +10,8 @@ use kube::{ResourceExt, runtime::controller::Action};
 use tracing::Instrument;
 
 use crate::{
-    api::{Workspace, WorkspaceStatus},
-    backend::{BackendError, BodyRef, Reason, RunState, SharedBackend},
+    api::{PowerStatus, Workspace, WorkspaceStatus},
+    backend::{BackendError, BodyRef, Known, Reason, RunState, SharedBackend},
     controller::{backoff::with_jitter, context::Context},
 };
 
@@ -20,6 +20,7 @@ use super::{
     execute::Flow,
     phase::{Phase, Step},
     plan::{self, Limits, Observed, Plan, Search},
+    power::{self, Power, Refusal},
     problem::Problem,
     record::Record,
     status::{self, AgentSight, Progress, Situation},
@@ -78,6 +79,7 @@ impl<'a> Pass<'a> {
     }
 
     async fn run(&mut self) -> Result<Action, PassError> {
+        self.obey().await?;
         if self.subject.deletion.is_some() {
             return self.remove().await;
         }
@@ -85,6 +87,7 @@ impl<'a> Pass<'a> {
             return Ok(Action::requeue(left));
         }
         for _ in 0..MAX_ACTIONS {
+            self.drop_void_command();
             let desired = match validate::validate(
                 &self.object,
                 self.subject.clone(),
@@ -131,6 +134,55 @@ impl<'a> Pass<'a> {
         Ok(Action::requeue(with_jitter(Duration::from_secs(5))))
     }
 
+    /// Takes the commands that were given since the last pass. Each is written down before
+    /// anything is done for it, and whoever waited to try again tries now.
+    async fn obey(&mut self) -> Result<(), kube::Error> {
+        for order in self.context.commands.take(self.uid()) {
+            let answer = if self.subject.deletion.is_some() {
+                Err(Refusal::Deleted)
+            } else {
+                self.drop_void_command();
+                let mode = self.object.spec.operating_mode;
+                let before = self.record.power.as_ref();
+                power::decide(
+                    order.command,
+                    mode,
+                    before,
+                    &order.by,
+                    Timestamp::now(),
+                    self.subject.generation,
+                )
+            };
+            let answer = match answer {
+                Ok(power) => self.write_down(power).await.map(Ok)?,
+                Err(refusal) => Err(refusal),
+            };
+            let _ = order.answer.send(answer);
+        }
+        Ok(())
+    }
+
+    async fn write_down(&mut self, power: Power) -> Result<PowerStatus, kube::Error> {
+        let written = power.written();
+        self.record.power = Some(power);
+        let before = self.status();
+        let after = WorkspaceStatus { power: Some(written.clone()), ..before.clone() };
+        if status::differs(&before, &after) {
+            self.write_status(&before, after).await?;
+        }
+        self.context.backoff.clear(self.uid());
+        self.context.crashes.clear(self.uid());
+        Ok(written)
+    }
+
+    /// A command counts until the operating mode is changed.
+    fn drop_void_command(&mut self) {
+        let mode = self.object.spec.operating_mode;
+        let observed = self.object.status.as_ref().and_then(|status| status.observed_generation);
+        let generation = self.subject.generation;
+        self.record.power = self.record.power.take().filter(|power| power.holds(mode, generation, observed));
+    }
+
     pub(super) fn uid(&self) -> &str {
         &self.subject.owner.uid
     }
@@ -152,7 +204,12 @@ impl<'a> Pass<'a> {
     pub(super) fn place(&self) -> Option<(SharedBackend, BodyRef)> {
         let body = self.record.body.as_ref()?;
         let backend = self.context.backends.get(&body.backend)?;
-        let reference = BodyRef { host: body.host.clone(), id: body.id, owner: self.subject.owner.clone() };
+        let reference = BodyRef {
+            host: body.host.clone(),
+            id: body.id,
+            owner: self.subject.owner.clone(),
+            known: Known { number: body.number, host_key: self.record.host_key.clone() },
+        };
         Some((Arc::clone(backend), reference))
     }
 
@@ -212,7 +269,12 @@ impl<'a> Pass<'a> {
             }
         };
         match plan {
-            Plan::AddFinalizer | Plan::Find | Plan::Assign | Plan::Adopt(_) | Plan::NextIncarnation => None,
+            Plan::AddFinalizer
+            | Plan::Find
+            | Plan::Assign
+            | Plan::Adopt(_)
+            | Plan::NextIncarnation
+            | Plan::NoteRestart => None,
             Plan::RemoveContainer(_) | Plan::CreateContainer => Some(doing(Step::CreatingContainer)),
             Plan::StartContainer { .. } => Some(doing(Step::StartingContainer)),
             Plan::Wait { step, message, .. } => {
@@ -222,6 +284,7 @@ impl<'a> Pass<'a> {
             // Said by the action itself, together with the job's handle.
             Plan::StartClone | Plan::WatchClone | Plan::CheckAgent(_) => None,
             Plan::Stop => Some(Progress::Stopping),
+            Plan::Restart => Some(Progress::Restarting),
             Plan::Settled(settled) => Some(Progress::Settled(*settled)),
             Plan::Blocked(..) | Plan::Stalled => None,
         }

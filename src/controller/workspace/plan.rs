@@ -14,6 +14,7 @@ use crate::{
 use super::{
     agent::{Expected, Sight},
     phase::{Phase, Step},
+    power::PowerState,
     problem::Problem,
     record::{Record, StandingError},
     validate::{Desired, Subject, WayOut},
@@ -73,6 +74,10 @@ pub enum Plan {
     CheckAgent(Sight),
     /// Stop the container.
     Stop,
+    /// Stop the container, to start it again.
+    Restart,
+    /// Note that there is nothing left to stop for the restart that was asked for.
+    NoteRestart,
     /// Nothing is to be done: it is as wanted.
     Settled(Settled),
     /// Nothing can be done now.
@@ -146,6 +151,10 @@ pub fn plan(
     {
         return Plan::Adopt(newer);
     }
+    let container = seen.containers.iter().find(|container| container.incarnation == body.incarnation);
+    if let Some(plan) = restart(desired, record, container) {
+        return plan;
+    }
     if let Some(standing) = &record.standing
         && still_stands(standing, subject)
     {
@@ -154,8 +163,7 @@ pub fn plan(
     if let Some(stale) = seen.containers.iter().find(|container| container.incarnation < body.incarnation) {
         return Plan::RemoveContainer(stale.incarnation);
     }
-    let container = seen.containers.iter().find(|container| container.incarnation == body.incarnation);
-    let suspended = desired.mode == OperatingMode::Suspended;
+    let suspended = is_to_be_suspended(desired, record);
     let plan = match container {
         None if suspended => Plan::Settled(Settled::Suspended),
         None if record.container_seen => Plan::NextIncarnation,
@@ -169,6 +177,26 @@ pub fn plan(
         }
         _ => plan,
     }
+}
+
+/// Whether the container is to be stopped: by the spec, or by a command.
+fn is_to_be_suspended(desired: &Desired, record: &Record) -> bool {
+    desired.mode == OperatingMode::Suspended
+        || record.power.as_ref().is_some_and(|power| power.state == PowerState::Suspended)
+}
+
+/// What is to be done for a restart that was asked for. It ends with the note that the container
+/// does not run: it is written before the container is started, so none is stopped twice.
+fn restart(desired: &Desired, record: &Record, container: Option<&Container>) -> Option<Plan> {
+    let by_command = record.power.as_ref().is_some_and(|power| power.state == PowerState::Restarting);
+    if desired.restart_nonce == record.restart_nonce && !by_command {
+        return None;
+    }
+    let is_up = container.is_some_and(|container| {
+        matches!(container.state, RunState::Running | RunState::Restarting | RunState::Paused)
+    });
+    let wanted = (desired.restart_nonce.is_some() || by_command) && !is_to_be_suspended(desired, record);
+    Some(if is_up && wanted { Plan::Restart } else { Plan::NoteRestart })
 }
 
 fn suspend(container: &Container) -> Plan {
@@ -256,8 +284,8 @@ pub fn clone_job_on<'a>(handle: &'a str, boot: &str) -> Option<&'a str> {
 
 fn await_address(container: &Container, limits: Limits, now: Timestamp) -> Plan {
     let started = container.started_at.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
-    let waited =
-        started.and_then(|started| Duration::try_from(now.duration_since(started)).ok()).unwrap_or_default();
+    let since_start = started.and_then(|started| Duration::try_from(now.duration_since(started)).ok());
+    let waited = container.running_for.or(since_start).unwrap_or_default();
     if waited < limits.ip {
         return wait(Step::ConfiguringNetwork, "waiting for the container's address");
     }
@@ -366,5 +394,8 @@ pub fn plan_deletion(
 }
 
 fn is_gone(body: &Body, retain_volumes: bool) -> bool {
-    body.containers.is_empty() && !body.network && (retain_volumes || body.volumes.is_empty())
+    body.containers.is_empty()
+        && !body.unfinished
+        && !body.network
+        && (retain_volumes || body.volumes.is_empty())
 }

@@ -7,9 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     OPERATION_CLONE,
     agent::Expected,
-    fixtures::{BOOT, container, desired, recorded, subject, there},
+    fixtures::{BOOT, container, desired, power, recorded, subject, there},
     phase::{Phase, Step},
     plan::*,
+    power::PowerState,
     record::{Record, StandingError},
     validate::{CredentialRef, DeletionRequest, Desired, DesiredRepository, Subject, WayOut},
 };
@@ -104,6 +105,84 @@ fn the_next_action(
     #[case] expected: Plan,
 ) {
     assert_eq!(planned(&desired, &record, &observed), expected);
+}
+
+fn asked_to_restart(mode: OperatingMode, nonce: Option<&str>) -> Desired {
+    Desired { mode, restart_nonce: nonce.map(str::to_owned), ..desired() }
+}
+
+#[rstest::rstest]
+#[case::a_new_nonce_stops_the_container(OperatingMode::Running, Some("2"), RunState::Running, Plan::Restart)]
+#[case::a_paused_one_too(OperatingMode::Running, Some("2"), RunState::Paused, Plan::Restart)]
+#[case::once_it_is_stopped_that_is_noted(
+    OperatingMode::Running,
+    Some("2"),
+    RunState::Exited,
+    Plan::NoteRestart
+)]
+#[case::the_same_nonce_stops_nothing(
+    OperatingMode::Running,
+    Some("1"),
+    RunState::Running,
+    Plan::Settled(Settled::Ready)
+)]
+#[case::neither_does_taking_it_away(OperatingMode::Running, None, RunState::Running, Plan::NoteRestart)]
+#[case::a_suspended_one_only_notes_it(
+    OperatingMode::Suspended,
+    Some("2"),
+    RunState::Exited,
+    Plan::NoteRestart
+)]
+#[case::and_stops_for_good(OperatingMode::Suspended, Some("2"), RunState::Running, Plan::NoteRestart)]
+fn the_next_action_of_a_restart(
+    #[case] mode: OperatingMode,
+    #[case] nonce: Option<&str>,
+    #[case] state: RunState,
+    #[case] expected: Plan,
+) {
+    let record = Record { restart_nonce: Some("1".into()), ..set_up() };
+    assert_eq!(planned(&asked_to_restart(mode, nonce), &record, &one(state)), expected);
+}
+
+#[rstest::rstest]
+#[case::a_stop_stops(PowerState::Suspended, RunState::Running, Plan::Stop)]
+#[case::and_keeps_it_stopped(PowerState::Suspended, RunState::Exited, Plan::Settled(Settled::Suspended))]
+#[case::a_restart_stops(PowerState::Restarting, RunState::Running, Plan::Restart)]
+#[case::once_it_is_stopped_that_is_noted(PowerState::Restarting, RunState::Exited, Plan::NoteRestart)]
+#[case::a_start_changes_nothing_in_one_that_runs(
+    PowerState::Running,
+    RunState::Running,
+    Plan::Settled(Settled::Ready)
+)]
+fn the_next_action_after_a_command(
+    #[case] state: PowerState,
+    #[case] container: RunState,
+    #[case] expected: Plan,
+) {
+    let record = Record { power: Some(power(state)), phase: Some(Phase::Suspended), ..set_up() };
+    assert_eq!(planned(&desired(), &record, &one(container)), expected);
+}
+
+#[test]
+fn a_start_starts_what_was_stopped() {
+    let record =
+        Record { power: Some(power(PowerState::Running)), phase: Some(Phase::Suspended), ..set_up() };
+    assert_eq!(planned(&desired(), &record, &one(RunState::Exited)), Plan::StartContainer { crash: None });
+}
+
+#[test]
+fn a_suspended_operating_mode_wins_over_a_start() {
+    let record = Record { power: Some(power(PowerState::Running)), ..set_up() };
+    assert_eq!(planned(&suspended(), &record, &one(RunState::Running)), Plan::Stop);
+}
+
+#[test]
+fn a_restart_gets_a_failed_workspace_going_again() {
+    let record =
+        Record { standing: Some(StandingError { generation: Some(2), retry_nonce: None }), ..set_up() };
+    let desired = asked_to_restart(OperatingMode::Running, Some("1"));
+    assert_eq!(planned(&desired, &record, &there(vec![])), Plan::NoteRestart);
+    assert_eq!(planned(&desired, &record, &one(RunState::Running)), Plan::Restart);
 }
 
 #[test]

@@ -90,6 +90,46 @@ impl From<BackendError> for Problem {
                 Retry::Backoff,
                 "enlarge networkRange of the backend, or delete workspaces on this host",
             ),
+            R::NumberTaken => (
+                condition::CONTAINER_READY,
+                Retry::Backoff,
+                "somebody else took the VMID; the operator takes another",
+            ),
+            R::NumberInUse => (
+                condition::CONTAINER_READY,
+                Retry::OnChange,
+                "choose another spec.backend.proxmox.vmid, or have the administrator mark the container for this workspace and set adoptExisting",
+            ),
+            R::NumbersExhausted => (
+                condition::CONTAINER_READY,
+                Retry::Backoff,
+                "enlarge vmids of the backend, or delete workspaces",
+            ),
+            R::Unauthorized => (
+                condition::BACKEND_READY,
+                Retry::Backoff,
+                "check token of the backend in the operator's configuration; berth backend check NAME says more",
+            ),
+            R::Forbidden => (
+                condition::BACKEND_READY,
+                Retry::Backoff,
+                "give the token's role this privilege on this path; berth backend check NAME lists all that are needed",
+            ),
+            R::TemplateMissing => (
+                condition::TEMPLATE_RESOLVED,
+                Retry::Backoff,
+                "the Template's vmid must be a container template of the cluster",
+            ),
+            R::Locked => (
+                condition::CONTAINER_READY,
+                Retry::Backoff,
+                "wait for what holds the lock; a lock that nothing holds is cleared with `pct unlock VMID` on its node",
+            ),
+            R::HostSshNotConfigured => (
+                condition::CONTAINER_READY,
+                Retry::OnChange,
+                "set hostSsh of the backend in the operator's configuration",
+            ),
             R::OutOfSpace => (condition::CONTAINER_READY, Retry::Backoff, "free disk space on the host"),
             R::NotOwned | R::Conflict => (
                 condition::CONTAINER_READY,

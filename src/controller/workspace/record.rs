@@ -10,13 +10,18 @@ use crate::{
     config::{Bytes, CpuMillis},
 };
 
-use super::phase::{Phase, Step};
+use super::{
+    phase::{Phase, Step},
+    power::Power,
+};
 
 /// The parsed status.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
     /// The body on the backend, once it has an id and a place.
     pub body: Option<RecordedBody>,
+    /// The SSH host key of the present container, once it was seen.
+    pub host_key: Option<String>,
     /// Which boot of the container was set up, and for which generation.
     pub configured: Option<Configured>,
     /// The clone job, once it was started.
@@ -27,6 +32,10 @@ pub struct Record {
     pub container_seen: bool,
     /// `startedAt` of the boot that was last seen running.
     pub seen_boot: Option<String>,
+    /// The command that holds.
+    pub power: Option<Power>,
+    /// The value of `spec.restartNonce` that was last acted on.
+    pub restart_nonce: Option<String>,
     /// When provisioning is given up.
     pub provision_deadline: Option<Timestamp>,
     /// The phase that was last written.
@@ -50,6 +59,8 @@ pub struct RecordedBody {
     pub backend: String,
     /// The host's name.
     pub host: String,
+    /// The number that was reserved for its containers, where the backend numbers them.
+    pub number: Option<u32>,
     /// What it was resolved to.
     pub resolved: ResolvedSpec,
     /// The Template it was made from.
@@ -69,6 +80,8 @@ pub struct ResolvedSpec {
     pub memory: Bytes,
     /// Limit on processes.
     pub pids: i64,
+    /// Size of the disk, where the backend knows one.
+    pub disk: Option<Bytes>,
 }
 
 /// A permanent failure, and the spec and nonce it stands for.
@@ -96,10 +109,13 @@ impl Record {
             configured: status.configured.clone().filter(|_| body.is_some()),
             clone_job: status.operation.clone().filter(|operation| operation.kind == super::OPERATION_CLONE),
             git: status.git.clone().filter(|_| body.is_some()),
+            host_key: container.and_then(|container| container.ssh_host_key.clone()),
             container_seen: body.is_some() && container.is_some_and(|container| container.id.is_some()),
             seen_boot: container
                 .filter(|container| container.state == RunState::Running.as_str())
                 .and_then(|container| container.started_at.clone()),
+            power: status.power.as_ref().and_then(Power::parse),
+            restart_nonce: status.observed_restart_nonce.clone(),
             provision_deadline: status.provision_deadline.as_ref().map(|time| time.0),
             phase: status.phase.as_deref().and_then(Phase::parse),
             step: status.step.as_deref().and_then(Step::parse),
@@ -130,12 +146,14 @@ fn parse_body(status: &WorkspaceStatus) -> Option<RecordedBody> {
         incarnation: Incarnation(status.incarnation?),
         backend: resolved.backend.clone(),
         host: resolved.host.clone()?,
+        number: resolved.vmid,
         resolved: ResolvedSpec {
             image: resolved.image.clone(),
             user: resolved.user.clone(),
             cpu: resolved.cpu.parse().ok()?,
             memory: resolved.memory.parse().ok()?,
             pids: resolved.pids,
+            disk: resolved.disk.as_ref().and_then(|disk| disk.parse().ok()),
         },
         template: status.template.clone(),
     })

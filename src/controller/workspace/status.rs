@@ -6,15 +6,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
     api::{
-        AgentStatus, ContainerStatus, ErrorStatus, Resolved, WorkspaceStatus,
+        AgentStatus, ContainerStatus, ErrorStatus, FailedUpdate, Resolved, WorkspaceStatus,
         condition::{self, ConditionList, MESSAGE_LIMIT, truncate},
     },
     backend::{Container, RunState},
+    provision::redact::presentable,
 };
 
 use super::{
     phase::{Phase, Step},
     plan::{Observed, Settled},
+    power::Power,
     problem::Problem,
     record::Record,
     validate::{Desired, Subject},
@@ -66,6 +68,8 @@ pub enum Progress {
     },
     /// The container is being stopped.
     Stopping,
+    /// The container is being stopped, to be started again.
+    Restarting,
     /// This keeps it from going on.
     Failed {
         /// The step it failed in.
@@ -104,14 +108,13 @@ pub fn describe(before: &WorkspaceStatus, situation: &Situation<'_>) -> Workspac
             cpu: body.resolved.cpu.to_string(),
             memory: body.resolved.memory.to_string(),
             pids: body.resolved.pids,
+            vmid: body.number,
+            disk: body.resolved.disk.map(|disk| disk.to_string()),
         }),
         container: container_status(before, situation),
         configured: record.configured.clone(),
         agent: match agent {
-            AgentSight::Linked(agent) => Some(AgentStatus {
-                version: agent.version.clone(),
-                supervisor_version: agent.supervisor_version.clone(),
-            }),
+            AgentSight::Linked(agent) => Some(agent_status(agent)),
             AgentSight::Missing => before.agent.clone().filter(|_| is_well(progress)),
             AgentSight::NotUsed => None,
         },
@@ -121,8 +124,24 @@ pub fn describe(before: &WorkspaceStatus, situation: &Situation<'_>) -> Workspac
         suspended_at: matches!(progress, Progress::Settled(Settled::Suspended))
             .then(|| before.suspended_at.clone().unwrap_or(Time(now))),
         observed_retry_nonce: subject.retry_nonce.clone(),
+        power: record.power.as_ref().map(Power::written),
+        observed_restart_nonce: record.restart_nonce.clone(),
         error: error_status(before, step, progress, now),
         conditions: conditions(before, situation, step),
+    }
+}
+
+/// What an agent says of itself, as far as it may stand in a status.
+fn agent_status(agent: &AgentInfo) -> AgentStatus {
+    let failed = agent.failed_update.as_ref();
+    AgentStatus {
+        version: agent.version.clone(),
+        supervisor_version: agent.supervisor_version.clone(),
+        build: agent.build.clone(),
+        failed_update: failed.map(|failed| FailedUpdate {
+            build: presentable(&failed.build),
+            message: presentable(&failed.message),
+        }),
     }
 }
 
@@ -135,6 +154,7 @@ fn step_of(progress: &Progress, record: &Record) -> Step {
     match progress {
         Progress::Doing { step, .. } | Progress::Retrying { step } | Progress::Failed { step, .. } => *step,
         Progress::Settled(Settled::Ready) => Step::Ready,
+        Progress::Restarting => Step::StartingContainer,
         Progress::Settled(Settled::Suspended) | Progress::Stopping | Progress::Deleting(_) => {
             record.step.unwrap_or(Step::Initializing)
         }
@@ -155,12 +175,16 @@ fn phase_of(progress: &Progress, record: &Record) -> Phase {
         Progress::Settled(Settled::Ready) => Phase::Running,
         Progress::Settled(Settled::Suspended) => Phase::Suspended,
         Progress::Stopping => Phase::Suspending,
+        Progress::Restarting if matches!(before, Some(Phase::Running | Phase::Degraded)) => Phase::Resuming,
         Progress::Failed { problem, .. }
             if !problem.is_transient() && !matches!(before, Some(Phase::Running | Phase::Degraded)) =>
         {
             Phase::Failed
         }
-        Progress::Doing { .. } | Progress::Retrying { .. } | Progress::Failed { .. } => match before {
+        Progress::Restarting
+        | Progress::Doing { .. }
+        | Progress::Retrying { .. }
+        | Progress::Failed { .. } => match before {
             Some(Phase::Running | Phase::Degraded) => Phase::Degraded,
             Some(Phase::Suspended | Phase::Suspending | Phase::Resuming) => Phase::Resuming,
             _ if record.body.is_none() => Phase::Pending,
@@ -178,6 +202,7 @@ fn container_status(before: &WorkspaceStatus, situation: &Situation<'_>) -> Opti
                 name: Some(container.name.clone()),
                 state: container.state.as_str().to_owned(),
                 ip: container.ip.map(|ip| ip.to_string()),
+                ssh_host_key: situation.record.host_key.clone(),
                 started_at: container.started_at.clone(),
             },
             None => ContainerStatus { state: "None".to_owned(), ..Default::default() },
@@ -333,7 +358,13 @@ fn inner_conditions(list: &mut ConditionList<'_>, situation: &Situation<'_>, ste
 /// Whether the agent can be reached. One that is away for a moment only does not count as lost.
 fn agent_condition(list: &mut ConditionList<'_>, situation: &Situation<'_>, running: bool) {
     match &situation.agent {
-        AgentSight::Linked(_) if running => list.set(condition::AGENT_CONNECTED, true, "Connected", ""),
+        AgentSight::Linked(agent) if running => {
+            let failed = agent_status(agent).failed_update;
+            let message = failed.map(|failed| {
+                format!("its update to build {} was given up: {}", failed.build, failed.message)
+            });
+            list.set(condition::AGENT_CONNECTED, true, "Connected", &message.unwrap_or_default());
+        }
         AgentSight::Missing if is_well(situation.progress) => list.keep(condition::AGENT_CONNECTED),
         AgentSight::Missing if running => {
             list.set(condition::AGENT_CONNECTED, false, "NotConnected", "the agent has no link to a gateway");
@@ -357,9 +388,13 @@ fn summary(list: &mut ConditionList<'_>, situation: &Situation<'_>, step: Step) 
     let (reason, message) = match progress {
         Progress::Settled(Settled::Ready) => ("Running", String::new()),
         Progress::Settled(Settled::Suspended) => {
-            ("Suspended", "stopped on request; its files are kept".to_owned())
+            let by = record.power.as_ref().map(|power| format!(" of {}", power.by)).unwrap_or_default();
+            ("Suspended", format!("stopped on request{by}; its files are kept"))
         }
         Progress::Stopping => ("Suspending", "the container is being stopped".to_owned()),
+        Progress::Restarting => {
+            ("Restarting", "the container is being stopped, to be started again".to_owned())
+        }
         Progress::Doing { .. } | Progress::Retrying { .. } => (step.as_str(), step_text(step).to_owned()),
         Progress::Failed { problem, .. } => (problem.reason, problem.text()),
         Progress::Deleting(None) => ("Terminating", "the workspace is being deleted".to_owned()),
@@ -369,7 +404,8 @@ fn summary(list: &mut ConditionList<'_>, situation: &Situation<'_>, step: Step) 
     };
     let settled = matches!(progress, Progress::Settled(_));
     list.set(condition::READY, settled, reason, &message);
-    let available = usable && !matches!(progress, Progress::Deleting(_) | Progress::Stopping);
+    let available =
+        usable && !matches!(progress, Progress::Deleting(_) | Progress::Stopping | Progress::Restarting);
     list.set(condition::AVAILABLE, available, if available { "Usable" } else { reason }, "");
     let stalled = problem_of(progress).is_some_and(|problem| !problem.is_transient());
     if stalled {

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 
 use super::{
-    fixtures::{BOOT, container, desired, recorded, there},
+    fixtures::{BOOT, container, desired, power, recorded, there},
     phase::{Phase, Step},
     plan::{Observed, Settled},
+    power::PowerState,
     problem::Problem,
     record::Record,
     status::{Progress, Situation, describe, differs},
@@ -94,6 +95,25 @@ fn the_phase_of_a_failure(#[case] before: Option<Phase>, #[case] retry: bool, #[
 }
 
 #[test]
+fn who_stopped_a_workspace_is_said() {
+    let record = Record { power: Some(power(PowerState::Suspended)), ..record(None) };
+    let status = said(&Default::default(), &record, &Progress::Settled(Settled::Suspended), at(0));
+    let ready = status.conditions.iter().find(|one| one.type_ == condition::READY).unwrap();
+    assert_eq!(ready.message, "stopped on request of ada; its files are kept");
+    assert_eq!(Record::parse(Some(&status)).power, record.power);
+}
+
+#[rstest::rstest]
+#[case::one_that_ran(Some(Phase::Running), "Resuming")]
+#[case::one_that_never_did(Some(Phase::Provisioning), "Provisioning")]
+fn a_workspace_that_is_being_restarted(#[case] before: Option<Phase>, #[case] expected: &str) {
+    let status = said(&Default::default(), &record(before), &Progress::Restarting, at(0));
+    assert_eq!(status.phase.as_deref(), Some(expected));
+    assert_eq!(word(&status, condition::READY).unwrap(), "False Restarting");
+    assert_eq!(word(&status, condition::AVAILABLE).unwrap(), "False Restarting");
+}
+
+#[test]
 fn a_failure_says_what_why_and_what_to_do() {
     let status = said(&Default::default(), &record(None), &failed(true), at(0));
     let ready = status.conditions.iter().find(|one| one.type_ == condition::READY).unwrap();
@@ -127,4 +147,42 @@ fn a_condition_keeps_the_time_of_its_last_change() {
     };
     assert_eq!(since(&second, condition::BACKEND_READY), at(0));
     assert_eq!(since(&second, condition::READY), at(100));
+}
+
+#[test]
+fn an_update_of_the_agent_that_was_given_up_is_said_where_the_agent_is() {
+    let desired = desired();
+    let observed = running();
+    let agent = berth_link::wire::AgentInfo {
+        version: "1".into(),
+        protocol: 1,
+        supervisor_version: None,
+        build: Some("aaaaaaaaaaaa".into()),
+        failed_update: Some(berth_link::wire::FailedUpdate {
+            build: "bbbbbbbbbbbb".into(),
+            message: "it does not go on running\n\x1b[31mExec format error".into(),
+        }),
+        boot_id: "b".into(),
+        started_at: at(0),
+        user: "dev".into(),
+    };
+    let situation = Situation {
+        agent: super::status::AgentSight::Linked(agent),
+        subject: &desired.subject,
+        desired: Some(&desired),
+        record: &record(None),
+        observed: &observed,
+        progress: &Progress::Settled(Settled::Ready),
+        now: at(0),
+    };
+    let status = describe(&WorkspaceStatus::default(), &situation);
+    assert_eq!(word(&status, condition::AGENT_CONNECTED).unwrap(), "True Connected");
+    let connected = status.conditions.iter().find(|one| one.type_ == condition::AGENT_CONNECTED).unwrap();
+    assert_eq!(
+        connected.message,
+        "its update to build bbbbbbbbbbbb was given up: it does not go on running [31mExec format error"
+    );
+    let agent = status.agent.unwrap();
+    assert_eq!(agent.build.as_deref(), Some("aaaaaaaaaaaa"));
+    assert_eq!(agent.failed_update.unwrap().build, "bbbbbbbbbbbb");
 }

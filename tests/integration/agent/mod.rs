@@ -4,6 +4,7 @@ mod api;
 mod devserver;
 mod failures;
 mod link;
+mod restart;
 mod roles;
 mod scene;
 mod tokens;
