@@ -6,4 +6,6 @@ mod allocate;
 pub mod client;
 mod errors;
 mod mark;
+pub mod node_shell;
 mod settings;
+pub mod tun_lines;
