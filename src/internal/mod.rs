@@ -6,7 +6,9 @@
 //! connects must have a certificate of the installation's own authority ([`certificates`]).
 
 pub mod api_service;
+pub mod ask;
 pub mod certificates;
+pub mod commands;
 pub mod follow;
 pub mod identity;
 pub mod leader;

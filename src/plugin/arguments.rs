@@ -134,9 +134,9 @@ pub enum Command {
         /// The workspace.
         workspace: String,
     },
-    /// Start a dev server's process again.
+    /// Stop a workspace's container and start it again, or a dev server's process.
     Restart {
-        /// dev/NAME, the dev server.
+        /// WORKSPACE or dev/NAME.
         target: Target,
     },
     /// Say what is wrong with a workspace or a dev server, since when, and what to do. Without a

@@ -9,6 +9,7 @@ use berth_link::wire::process::ProcessId;
 use url::form_urlencoded;
 
 use super::problem::{Problem, Reason};
+use crate::controller::workspace::power::Command;
 
 /// The resources that have subresources here. The bare kinds are kube-apiserver's.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -64,7 +65,10 @@ const WORKSPACE_SUBRESOURCES: &[Subresource] = &[
     subresource("portforward", "PortForwardOptions", &["create", "get"]),
     subresource("processes", "Processes", &["create", "get"]),
     subresource("proxy", "ProxyOptions", &["create", "delete", "get", "patch", "update"]),
+    subresource("restart", "Restart", &["create"]),
+    subresource("start", "Start", &["create"]),
     subresource("stats", "Stats", &["get"]),
+    subresource("stop", "Stop", &["create"]),
     subresource("terminals", "Terminals", &["create", "delete", "get"]),
     subresource("ticket", "Ticket", &["create"]),
 ];
@@ -140,6 +144,8 @@ pub enum Operation {
     SystemProcesses,
     /// Start a supervised process again.
     RestartProcess(ProcessId),
+    /// Start, stop or restart the workspace.
+    Power(Command),
     /// When somebody last worked.
     Activity,
     /// What the container uses.
@@ -226,6 +232,9 @@ impl Operation {
             (Resource::Workspaces, "processes", [id, "restart"], "POST") => {
                 Self::RestartProcess(process(id)?)
             }
+            (Resource::Workspaces, name @ ("start" | "stop" | "restart"), [], "POST") => {
+                Self::Power(command(name)?)
+            }
             (Resource::Workspaces, "activity", [], "GET") => Self::Activity,
             (Resource::Workspaces, "stats", [], "GET") => Self::Stats,
             (Resource::Workspaces, "events", [], "GET") => Self::Events,
@@ -258,6 +267,7 @@ impl Operation {
             | Self::WriteArchive => "files",
             Self::GitStatus | Self::GitDiff | Self::GitChange(_) => "git",
             Self::Processes | Self::SystemProcesses | Self::RestartProcess(_) => "processes",
+            Self::Power(command) => command.word(),
             Self::Activity => "activity",
             Self::Stats => "stats",
             Self::Events => "events",
@@ -285,6 +295,7 @@ impl Operation {
             | Self::WriteArchive
             | Self::GitChange(_)
             | Self::RestartProcess(_)
+            | Self::Power(_)
             | Self::RestartDevServer
             | Self::Ticket(_) => true,
             Self::Terminals
@@ -327,7 +338,7 @@ impl Operation {
             | Self::WriteArchive
             | Self::GitDiff
             | Self::GitChange(_) => Class::Files,
-            Self::RestartProcess(_) | Self::RestartDevServer => Class::Lifecycle,
+            Self::Power(_) | Self::RestartProcess(_) | Self::RestartDevServer => Class::Lifecycle,
             Self::Terminals
             | Self::GitStatus
             | Self::Processes
@@ -369,6 +380,11 @@ fn proxy(resource: Resource, rest: &str) -> Result<Operation, Problem> {
             Ok(Operation::Proxy { port: Some(port), path: path.to_owned() })
         }
     }
+}
+
+fn command(name: &str) -> Result<Command, Problem> {
+    let found = Command::ALL.into_iter().find(|command| command.word() == name);
+    found.ok_or_else(|| Problem::not_found(format!("{name:?} is no command")))
 }
 
 fn process(segment: &str) -> Result<ProcessId, Problem> {

@@ -12,11 +12,13 @@ use axum::{
     routing::{get, post},
 };
 use berth::{
+    api::PowerStatus,
     backend::BodyId,
+    controller::workspace::power::Command,
     gateway::{
         access::{AgentError, Agents, Tunnel},
         api::{
-            self, Api, RootExec, Settings,
+            self, Api, Controller, Settings,
             identity::Identity,
             objects::{DevServerView, Objects, WorkspaceView},
             problem::{Problem, Reason},
@@ -83,12 +85,26 @@ impl Objects for Known {
     }
 }
 
-struct NoRoot;
+struct NoController;
 
 #[async_trait]
-impl RootExec for NoRoot {
-    async fn exec(&self, _: &WorkspaceView, by: &Identity, _: ExecRequest) -> Result<ExecResult, Problem> {
+impl Controller for NoController {
+    async fn exec_root(
+        &self,
+        _: &WorkspaceView,
+        by: &Identity,
+        _: ExecRequest,
+    ) -> Result<ExecResult, Problem> {
         Err(Problem::new(Reason::Conflict, format!("no root for {} of {:?}", by.user, by.groups)))
+    }
+
+    async fn command(
+        &self,
+        _: &WorkspaceView,
+        by: &Identity,
+        command: Command,
+    ) -> Result<PowerStatus, Problem> {
+        Err(Problem::new(Reason::Conflict, format!("no {} for {}", command.word(), by.user)))
     }
 }
 
@@ -149,7 +165,7 @@ async fn serve(client: Client, stop: CancellationToken) -> (SocketAddr, String) 
     let address = listener.local_addr().unwrap();
     let reviewer = Reviewer::new(Arc::new(ClusterReviews(client.clone())));
     let handlers =
-        Api::new(Arc::new(agent()), Arc::new(Known), reviewer, Arc::new(NoRoot), Settings::default());
+        Api::new(Arc::new(agent()), Arc::new(Known), reviewer, Arc::new(NoController), Settings::default());
     let front_proxy = api::front_proxy::follow(client, stop.clone());
     let (held, certificate) = watch::channel(Some(certificate));
     tokio::spawn(async move {
