@@ -12,12 +12,13 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     certificates::CONTROLLER,
-    commands,
+    commands, log,
     peers::{self, ClientTls},
     root::{self, collect},
 };
 use crate::{
     api::PowerStatus,
+    backend::LogRequest,
     controller::{
         commands::Recorded,
         workspace::power::{Command, Refusal},
@@ -34,6 +35,8 @@ use crate::{
 const CONNECTING: Duration = Duration::from_secs(5);
 /// Time for the leader to answer a command, beyond what it takes itself.
 const ANSWERING: Duration = Duration::from_secs(5);
+/// Time for the leader to open a log.
+const OPENING: Duration = Duration::from_secs(20);
 /// After so long it is worth asking again for what nobody could answer.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -92,13 +95,38 @@ impl Controller for ThroughLeader {
         match answer {
             Ok(Ok(power)) => Ok(power),
             Ok(Err(refusal)) => Err(refused(refusal)),
-            Err(error) => {
-                let words = format!("the controller could not take the command: {error:#}");
-                Err(Problem::new(Reason::NotReady, words).code("ControllerUnavailable").retry_after(AGAIN))
-            }
+            Err(error) => Err(unavailable(&format!("{error:#}"))),
         }
     }
+
+    async fn log(&self, workspace: &WorkspaceView, request: LogRequest) -> Result<Body, Problem> {
+        let called = format!("workspace {}/{}", workspace.namespace, workspace.name);
+        let without = || {
+            Problem::new(Reason::Conflict, format!("{called} has no container at the moment"))
+                .code("NoContainer")
+        };
+        let order = log::Order { id: workspace.id.ok_or_else(without)?, request };
+        let answer = timeout(OPENING, self.ask(log::PATH, &order))
+            .await
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("it does not answer")))
+            .map_err(|error| unavailable(&format!("{error:#}")))?;
+        let (status, body) = (answer.status(), answer.into_body());
+        if status == StatusCode::OK {
+            return Ok(body);
+        }
+        let words = collect(body, WORDS).await.unwrap_or_default();
+        let words = String::from_utf8_lossy(&words);
+        Err(match status {
+            StatusCode::NOT_FOUND => without(),
+            StatusCode::NOT_IMPLEMENTED => Problem::new(Reason::Conflict, words).code("LogUnavailable"),
+            StatusCode::SERVICE_UNAVAILABLE => unavailable(&words),
+            _ => Problem::new(Reason::AgentUnavailable, words).code("BackendUnavailable"),
+        })
+    }
 }
+
+/// Most bytes of the leader's words about what it can not do.
+const WORDS: usize = 64 << 10;
 
 impl ThroughLeader {
     /// Asks something; whatever the leader says is the answer.
@@ -121,6 +149,11 @@ async fn whole<T: serde::de::DeserializeOwned>(answer: Response<Body>, limit: us
     let body = collect(answer.into_body(), limit).await?;
     anyhow::ensure!(status == StatusCode::OK, "{}", String::from_utf8_lossy(&body));
     Ok(serde_json::from_slice(&body)?)
+}
+
+fn unavailable(words: &str) -> Problem {
+    let words = format!("the controller can not be asked: {words}");
+    Problem::new(Reason::NotReady, words).code("ControllerUnavailable").retry_after(AGAIN)
 }
 
 fn refused(refusal: Refusal) -> Problem {

@@ -12,6 +12,7 @@ pub mod commands;
 pub mod follow;
 pub mod identity;
 pub mod leader;
+pub mod log;
 pub mod messages;
 pub mod peers;
 pub mod root;

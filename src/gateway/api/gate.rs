@@ -251,6 +251,10 @@ impl Api {
         if let Operation::Power(command) = operation {
             return self.power(&workspace, &admission.identity, command).await;
         }
+        if let Operation::ContainerLog = operation {
+            let query = request.uri().query();
+            return log::of_container(self.controller.as_ref(), &workspace, query, admission).await;
+        }
         let agent = Agent::new(self.agents.clone(), reachable(&workspace)?);
         match (operation, dev_server) {
             (Operation::Exec, _) => exec::run(&agent, &self.settings, request).await,

@@ -20,6 +20,7 @@
 //! | `GET workspaces/{name}/git`, `GET .../git/diff`, `POST .../git/{stage,unstage,discard,commit}` | [`berth_link::wire::git`] | `get` or `create` `workspaces/git` |
 //! | `GET workspaces/{name}/processes`, `GET .../processes/system`, `POST .../processes/{id}/restart` | supervised processes, and all of them | `get` or `create` `workspaces/processes` |
 //! | `POST workspaces/{name}/{start,stop,restart}` | has the command written into `status.power`, and answers with that | `create` `workspaces/...` |
+//! | `GET workspaces/{name}/log` | text: what the container's processes printed; query `tailLines`, `sinceSeconds`, `follow`, `timestamps` | `get` `workspaces/log` |
 //! | `GET workspaces/{name}/{activity,stats,events}` | [`berth_link::wire::system`], [`berth_link::wire::Event`] a line | `get` `workspaces/...` |
 //! | `GET devservers/{name}/log` | text; query `tailLines`, `sinceOffset`, `follow`, `timestamps` | `get` `devservers/log` |
 //! | `GET devservers/{name}/errors` | [`berth_link::wire::process::DetectedErrors`] | `get` `devservers/errors` |
@@ -35,11 +36,13 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use axum::Router;
+use axum::{Router, body::Body};
 use berth_link::wire::exec::{ExecRequest, ExecResult};
 use tokio_util::sync::CancellationToken;
 
-use crate::{api::PowerStatus, controller::workspace::power::Command, gateway::access::Agents};
+use crate::{
+    api::PowerStatus, backend::LogRequest, controller::workspace::power::Command, gateway::access::Agents,
+};
 
 pub mod agent;
 mod attach;
@@ -126,6 +129,9 @@ pub trait Controller: Send + Sync {
         by: &Identity,
         command: Command,
     ) -> Result<PowerStatus, Problem>;
+
+    /// Opens the log of the workspace's container, whether its agent is there or not.
+    async fn log(&self, workspace: &WorkspaceView, request: LogRequest) -> Result<Body, Problem>;
 }
 
 /// What the handlers stand on.

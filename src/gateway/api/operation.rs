@@ -62,6 +62,7 @@ const WORKSPACE_SUBRESOURCES: &[Subresource] = &[
     subresource("exec-root", "ExecOptions", &["create"]),
     subresource("files", "File", &["create", "delete", "get", "update"]),
     subresource("git", "GitStatus", &["create", "get"]),
+    subresource("log", "Log", &["get"]),
     subresource("portforward", "PortForwardOptions", &["create", "get"]),
     subresource("processes", "Processes", &["create", "get"]),
     subresource("proxy", "ProxyOptions", &["create", "delete", "get", "patch", "update"]),
@@ -152,6 +153,8 @@ pub enum Operation {
     Stats,
     /// What the agent tells, as it happens.
     Events,
+    /// What the container's processes printed.
+    ContainerLog,
     /// The output of a dev server.
     Log,
     /// Errors in the output of a dev server.
@@ -238,6 +241,7 @@ impl Operation {
             (Resource::Workspaces, "activity", [], "GET") => Self::Activity,
             (Resource::Workspaces, "stats", [], "GET") => Self::Stats,
             (Resource::Workspaces, "events", [], "GET") => Self::Events,
+            (Resource::Workspaces, "log", [], "GET") => Self::ContainerLog,
             (Resource::DevServers, "log", [], "GET") => Self::Log,
             (Resource::DevServers, "errors", [], "GET") => Self::Errors,
             (Resource::DevServers, "restart", [], "POST") => Self::RestartDevServer,
@@ -271,7 +275,7 @@ impl Operation {
             Self::Activity => "activity",
             Self::Stats => "stats",
             Self::Events => "events",
-            Self::Log => "log",
+            Self::ContainerLog | Self::Log => "log",
             Self::Errors => "errors",
             Self::RestartDevServer => "restart",
             // A ticket is good for nothing more than its maker may do.
@@ -309,6 +313,7 @@ impl Operation {
             | Self::Activity
             | Self::Stats
             | Self::Events
+            | Self::ContainerLog
             | Self::Log
             | Self::Errors => false,
         }
@@ -346,6 +351,7 @@ impl Operation {
             | Self::Activity
             | Self::Stats
             | Self::Events
+            | Self::ContainerLog
             | Self::Log
             | Self::Errors => Class::Read,
         }

@@ -30,6 +30,7 @@ fn id(name: &str) -> ProcessId {
 #[case(D, "proxy", "GET", false, Operation::Proxy { port: None, path: "/".to_owned() })]
 #[case(D, "proxy/x", "GET", false, Operation::Proxy { port: None, path: "/x".to_owned() })]
 #[case(D, "log", "GET", false, Operation::Log)]
+#[case(W, "log", "GET", false, Operation::ContainerLog)]
 #[case(W, "stop", "POST", false, Operation::Power(Command::Stop))]
 fn requests_ask_for(
     #[case] resource: Resource,
@@ -43,7 +44,7 @@ fn requests_ask_for(
 
 #[rstest]
 #[case(W, "shell", "GET", Reason::NotFound)]
-#[case(W, "log", "GET", Reason::NotFound)]
+#[case(W, "log", "POST", Reason::MethodNotAllowed)]
 #[case(D, "exec", "POST", Reason::NotFound)]
 #[case(W, "exec", "GET", Reason::BadRequest)]
 #[case(W, "exec", "DELETE", Reason::MethodNotAllowed)]
@@ -85,6 +86,7 @@ fn a_reader_can_not(#[case] path: &str, #[case] method: Method, #[case] upgrade:
 #[case(W, "files")]
 #[case(W, "git/diff")]
 #[case(W, "stats")]
+#[case(W, "log")]
 #[case(D, "log")]
 #[case(D, "errors")]
 fn a_reader_can(#[case] resource: Resource, #[case] path: &str) {

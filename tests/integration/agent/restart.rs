@@ -57,6 +57,8 @@ async fn commands_stop_start_and_restart_without_touching_the_spec() {
     let first_boot = boot();
     assert_eq!(command("stop", &reader).0, 403);
 
+    scene.inside("echo from the main process > /proc/1/fd/1");
+
     let (code, power) = command("stop", &worker);
     assert_eq!((code, &power["state"], &power["reason"]), (200, &json!("Suspended"), &json!("Requested")));
     let by = format!("system:serviceaccount:{}:worker", scene.namespace.name);
@@ -64,6 +66,10 @@ async fn commands_stop_start_and_restart_without_touching_the_spec() {
     let stopped = phase(&scene.namespace, "one", "Suspended").await;
     assert!(condition(&stopped, "Ready").contains(&by), "{}", describe(&stopped));
     assert!(boot().starts_with("false"));
+    // There is no agent to ask, and the container's log can be read all the same.
+    let (code, log) = ask(&format!("{base}/log?tailLines=50"), &reader, &[]);
+    assert_eq!(code, 200, "{log}");
+    assert!(log.lines().any(|line| line == "from the main process"), "{log}");
     // A change of something else leaves it stopped.
     patch(&scene.namespace, "one", json!({"spec": {"env": [{"name": "A", "value": "b"}]}})).await;
     let seen = ready(&scene.namespace, "one").await;

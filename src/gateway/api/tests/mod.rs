@@ -53,7 +53,7 @@ use super::{
 };
 use crate::{
     api::PowerStatus,
-    backend::BodyId,
+    backend::{BodyId, LogRequest},
     controller::workspace::power::Command,
     gateway::access::{AgentError, Agents, Tunnel},
     link::token::Epoch,
@@ -158,6 +158,10 @@ impl Controller for Leader {
         let (state, at) = (format!("{command:?}"), Time(Timestamp::UNIX_EPOCH));
         let reason = workspace.name.clone();
         Ok(PowerStatus { state, reason, by: by.user.clone(), at, generation: 1 })
+    }
+
+    async fn log(&self, workspace: &WorkspaceView, request: LogRequest) -> Result<Body, Problem> {
+        Ok(Body::from(format!("{} {} {}\n", workspace.name, request.tail, request.follow)))
     }
 }
 

@@ -97,6 +97,23 @@ async fn a_command_needs_no_agent(#[case] workspace: &str, #[case] word: &str, #
 }
 
 #[tokio::test]
+async fn the_log_of_a_container_needs_no_agent() {
+    let world = world();
+    let request = |query: &str| {
+        let path = format!("/apis/{GROUP}/{VERSION}/namespaces/team/workspaces/asleep/log{query}");
+        let mut request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        request.extensions_mut().insert(identity("reader"));
+        request
+    };
+    let response = world.router().oneshot(request("?tailLines=5")).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
+    let text = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(text, "asleep 5 false\n");
+    let refused = world.router().oneshot(request("?tailLines=0")).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
 async fn too_many_restarts_are_refused() {
     let world = world();
     for _ in 0..10 {
