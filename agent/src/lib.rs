@@ -11,6 +11,7 @@
 //!
 //! [`config`] is what the operator tells an agent; [`users`] reads the container's users.
 
+pub mod activity;
 pub mod config;
 pub mod init;
 pub mod link;

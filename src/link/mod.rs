@@ -9,3 +9,4 @@ pub mod hub;
 pub mod keys;
 pub mod push;
 pub mod token;
+mod work;
