@@ -25,7 +25,9 @@ fn reason(failure: &Failure) -> Reason {
         Failure::Unauthorized(_) => Reason::Unauthorized,
         Failure::Denied { .. } => Reason::Forbidden,
         Failure::Refused { cause, .. } => of_cause(cause),
-        Failure::Unreachable(_) | Failure::Lost(_) | Failure::Proxy { .. } => Reason::Unreachable,
+        Failure::Unreachable(_) | Failure::Lost(_) | Failure::Proxy { .. } | Failure::Busy => {
+            Reason::Unreachable
+        }
         Failure::Unsendable(_) | Failure::Parameters { .. } | Failure::Unexpected { .. } => Reason::Failed,
     }
 }
@@ -52,10 +54,7 @@ pub(super) fn of_task(what: &str, words: &str) -> BackendError {
 
 /// A lock that did not go within the time for it.
 pub(super) fn locked(vmid: u32, node: &str, lock: Lock) -> BackendError {
-    BackendError::new(
-        Reason::Locked,
-        format!("CT {vmid} on {node} is locked: {}", holder(lock)),
-    )
+    BackendError::new(Reason::Locked, format!("CT {vmid} on {node} is locked: {}", holder(lock)))
 }
 
 /// What holds a lock, and so what to look for.
