@@ -173,6 +173,7 @@ fn an_update_of_the_agent_that_was_given_up_is_said_where_the_agent_is() {
         desired: Some(&desired),
         record: &record(None),
         observed: &observed,
+        worked_at: None,
         progress: &Progress::Settled(Settled::Ready),
         now: at(0),
     };
