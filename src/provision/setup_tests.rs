@@ -6,6 +6,7 @@ use crate::provision::{ProvisionReason, testing::DockerGuest};
 fn setup() -> Setup {
     Setup {
         agent: None,
+        dns: None,
         name: "shop".into(),
         namespace: "team".into(),
         user: "dev".into(),
