@@ -1,5 +1,10 @@
-//! Process 1 of the container, root: starts supervisor and link, starts them again when they end,
-//! reaps orphans, and passes on the request to stop.
+//! Root's process: starts supervisor and link, and starts them again when they end. It is told of
+//! new settings by SIGHUP, at the process that [`config::INIT_PID`] names.
+//!
+//! As process 1 of a container it also reaps orphans, and passes on the request to stop to
+//! everything. In a container with an init of its own it is a service: others' processes are none
+//! of its business, and when it is stopped the supervisor goes on, with all that people have
+//! running. The next one leaves that supervisor in place.
 //!
 //! It has one thread and waits in one place, for a signal or for the time of the next start.
 
@@ -23,7 +28,7 @@ use nix::{
 use std::os::fd::AsFd;
 
 use crate::{
-    config::{Settings, TOKEN},
+    config::{self, Settings, TOKEN},
     last_words::LastWords,
     link::LinkStatus,
     update::GivenUp,
@@ -39,6 +44,8 @@ const GOOD_RUN: Duration = Duration::from_secs(30);
 const UPDATE_PATIENCE: Duration = Duration::from_secs(45);
 /// So many ends of an update are enough to give it up.
 const UPDATE_ENDS: u32 = 3;
+/// So long a link may take to end when a service is stopped.
+const LEAVING: Duration = Duration::from_secs(5);
 /// Exit code of a link whose workspace is gone for good.
 pub const EXIT_GONE: i32 = 10;
 
@@ -105,6 +112,11 @@ impl Role {
         self.next = Instant::now() + delay;
     }
 
+    /// Looks again later, since it runs already and is not ours.
+    fn put_off(&mut self) {
+        self.next = Instant::now() + LONGEST_DELAY;
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(pid) = self.pid {
             let _ = kill(pid, signal);
@@ -115,6 +127,7 @@ impl Role {
 /// The init while it runs.
 struct Init {
     own: String,
+    place: Place,
     settings: Option<Settings>,
     /// The token that the link was last started for.
     token: Vec<u8>,
@@ -126,13 +139,28 @@ struct Init {
     given_up: HashSet<String>,
 }
 
+/// What the init is in its container.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    /// Process 1.
+    First,
+    /// A service of another init.
+    Service,
+}
+
+impl Place {
+    fn of(pid: u32) -> Self {
+        if pid == 1 { Self::First } else { Self::Service }
+    }
+}
+
 struct Update {
     binary: String,
     since: Instant,
     proved: bool,
 }
 
-/// Runs until SIGTERM or SIGINT, and until everything else in the container has ended then.
+/// Runs until SIGTERM or SIGINT; as process 1, until everything else in the container has ended then.
 pub fn run() -> anyhow::Result<()> {
     let mut watched = SigSet::empty();
     for signal in [Signal::SIGCHLD, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT] {
@@ -143,6 +171,7 @@ pub fn run() -> anyhow::Result<()> {
     let own = std::env::current_exe().context("path of this program")?.to_string_lossy().into_owned();
     let mut init = Init {
         own,
+        place: Place::of(std::process::id()),
         settings: None,
         token: Vec::new(),
         supervisor: Role::new("supervise"),
@@ -150,6 +179,10 @@ pub fn run() -> anyhow::Result<()> {
         update: None,
         given_up: HashSet::new(),
     };
+    // From now on a signal is not missed.
+    if let Err(error) = announce() {
+        eprintln!("berth-agent: {error:#}");
+    }
     init.reload();
     loop {
         init.start_what_is_due();
@@ -164,7 +197,12 @@ pub fn run() -> anyhow::Result<()> {
         while let Some(signal) = signals.read_signal()? {
             match i32::try_from(signal.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok()) {
                 Some(Signal::SIGHUP) => init.reload(),
-                Some(Signal::SIGTERM | Signal::SIGINT) => return stop(&signals),
+                Some(Signal::SIGTERM | Signal::SIGINT) => {
+                    return match init.place {
+                        Place::First => stop(&signals),
+                        Place::Service => init.leave(&signals),
+                    };
+                }
                 _ => {}
             }
         }
@@ -173,6 +211,14 @@ pub fn run() -> anyhow::Result<()> {
             words.listen();
         }
     }
+}
+
+/// Says which process is told of new settings.
+fn announce() -> anyhow::Result<()> {
+    if let Some((folder, _)) = config::INIT_PID.rsplit_once('/') {
+        std::fs::create_dir_all(folder).context(folder)?;
+    }
+    config::replace(config::INIT_PID, format!("{}\n", std::process::id()).as_bytes(), 0o644)
 }
 
 impl Init {
@@ -214,7 +260,11 @@ impl Init {
         let now = Instant::now();
         self.give_up_update(now);
         if self.supervisor.is_due(now) {
-            self.supervisor.start(&self.own, false);
+            if self.place == Place::Service && has_supervisor() {
+                self.supervisor.put_off();
+            } else {
+                self.supervisor.start(&self.own, false);
+            }
         }
         if self.link.is_due(now) {
             let binary = self.update.as_ref().map_or(&self.own, |update| &update.binary);
@@ -261,6 +311,21 @@ impl Init {
         starts.chain(unproved.then_some(Duration::from_secs(1))).min().unwrap_or(Duration::from_secs(3600))
     }
 
+    /// Ends the link, and leaves everything else as it is.
+    fn leave(&mut self, signals: &SignalFd) -> anyhow::Result<()> {
+        self.link.signal(Signal::SIGTERM);
+        let end = Instant::now() + LEAVING;
+        while self.link.pid.is_some() && Instant::now() < end {
+            let pause = PollTimeout::try_from(Duration::from_millis(50)).unwrap_or(PollTimeout::ZERO);
+            let _ = poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], pause);
+            while signals.read_signal()?.is_some() {}
+            self.reap();
+        }
+        self.link.signal(Signal::SIGKILL);
+        let _ = std::fs::remove_file(config::INIT_PID);
+        Ok(())
+    }
+
     fn reap(&mut self) {
         while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             let Some(pid) = status.pid() else { return };
@@ -283,6 +348,18 @@ fn words(status: WaitStatus) -> String {
     }
 }
 
+/// Whether a supervisor runs that a predecessor started.
+fn has_supervisor() -> bool {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return false };
+    entries.filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok()).any(is_supervisor)
+}
+
+fn is_supervisor(command_line: Vec<u8>) -> bool {
+    let mut words = command_line.split(|byte| *byte == 0);
+    let is_agent = words.next().is_some_and(|program| program.ends_with(b"/berth-agent"));
+    is_agent && words.next() == Some(b"supervise".as_slice())
+}
+
 /// Tells everything else to end, and waits for that: also for what is no child of ours, such as a
 /// command that came in from outside. Whoever asked for it kills what takes too long.
 fn stop(signals: &SignalFd) -> anyhow::Result<()> {
@@ -303,4 +380,27 @@ fn others() -> bool {
     let own = std::process::id();
     let Ok(entries) = std::fs::read_dir("/proc") else { return false };
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()).any(|pid| pid != own)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(b"/opt/berth/berth-agent\0supervise\0", true)]
+    #[case(b"/opt/berth/0123/berth-agent\0supervise\0", true)]
+    #[case(b"/opt/berth/berth-agent\0link\0", false)]
+    #[case(b"/opt/berth/berth-agent\0", false)]
+    #[case(b"grep\0/opt/berth/berth-agent\0supervise\0", false)]
+    #[case(b"", false)]
+    fn a_supervisor_is_told_by_its_command_line(#[case] line: &[u8], #[case] is_one: bool) {
+        assert_eq!(is_supervisor(line.to_vec()), is_one);
+    }
+
+    #[test]
+    fn only_process_1_minds_everything() {
+        assert_eq!([1, 2, 4711].map(Place::of), [Place::First, Place::Service, Place::Service]);
+    }
 }

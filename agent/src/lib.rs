@@ -2,7 +2,7 @@
 //!
 //! Three processes of one binary, started in this order:
 //!
-//! - [`init`] (process 1 of the container, root) starts the other two as the workspace's user,
+//! - [`init`] (root; process 1 of the container, or a service) starts the other two as the workspace's user,
 //!   starts them again when they end, and reaps what is left behind;
 //! - [`supervisor`] owns the supervised processes and the terminals, with their output. It hardly
 //!   ever changes, and goes on through updates;

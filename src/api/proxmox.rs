@@ -122,6 +122,10 @@ pub enum DnsMode {
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProxmoxTemplateStatus {
+    /// Names the container while the template is built: 16 hexadecimal digits. Absent where the
+    /// Template names one that is there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// Its VMID. Reserved before anything is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vmid: Option<u32>,
@@ -131,4 +135,12 @@ pub struct ProxmoxTemplateStatus {
     /// The storage of its disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<String>,
+    /// How far the building has come: `Provisioned` (packages, user and key are in it), `Cleaned`
+    /// (what must not be shared is out of it) or `Converted`. More values may be added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The generation of the spec that it is built from. Later changes of the spec do not touch
+    /// it: delete the Template and create it anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built_generation: Option<i64>,
 }

@@ -60,6 +60,12 @@ pub enum Reason {
     OutOfSpace,
     /// The configuration asks for something the host can not do.
     Unsupported,
+    /// Somebody does not answer by SSH, or not in time. The action may have taken effect.
+    SshUnreachable,
+    /// The operator's SSH key is not accepted, or can not be used.
+    SshAuthFailed,
+    /// The SSH server shows another host key than the one that is expected. Nothing was done.
+    HostKeyChanged,
     /// The container is not running, so nothing can be done inside it.
     NotRunning,
     /// The host refused or failed for a reason of its own.
@@ -88,6 +94,9 @@ impl Reason {
             Self::AddressesExhausted => "AddressesExhausted",
             Self::OutOfSpace => "OutOfSpace",
             Self::Unsupported => "Unsupported",
+            Self::SshUnreachable => "SshUnreachable",
+            Self::SshAuthFailed => "SshAuthFailed",
+            Self::HostKeyChanged => "HostKeyChanged",
             Self::NotRunning => "ContainerNotRunning",
             Self::Failed => "BackendFailed",
         }

@@ -7,7 +7,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     AgentProgram, Backend, BackendError, Body, BodyId, BodyRef, Change, ContainerRef, ContainerSpec, Found,
-    Guest, HostState, ImageRequest, OwnedItem, Owner, SharedBackend,
+    Guest, HostState, ImageRequest, OwnedItem, Owner, SharedBackend, TemplatePlace,
 };
 
 /// Told of every call: its name, `Ok` or the reason of its failure, and how long it took.
@@ -117,6 +117,18 @@ impl Backend for Metered {
 
     async fn deliver_agent(&self, container: &ContainerRef) -> Result<AgentProgram, BackendError> {
         self.time("deliver_agent", self.inner.deliver_agent(container)).await
+    }
+
+    async fn make_template(
+        &self,
+        container: &ContainerRef,
+        progress: &watch::Sender<String>,
+    ) -> Result<(), BackendError> {
+        self.time("make_template", self.inner.make_template(container, progress)).await
+    }
+
+    async fn template(&self, number: u32) -> Result<TemplatePlace, BackendError> {
+        self.time("template", self.inner.template(number)).await
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

@@ -24,12 +24,17 @@ pub mod guest;
 pub mod identity;
 pub mod memory;
 pub mod metered;
+mod output;
+mod process_group;
 pub mod proxmox;
 pub mod shell;
+pub mod source;
+pub mod ssh;
 
 pub use agent::{AgentBinary, AgentProgram};
 pub use error::{BackendError, Reason};
 pub use guest::{ExecOutput, ExecRequest, Guest, JobRequest, JobState};
+pub use source::Source;
 pub use identity::{BodyId, ContainerName, Incarnation, InstanceId, Owner};
 
 /// One kind of host that runs workspaces, with all hosts of one entry in the configuration.
@@ -115,9 +120,33 @@ pub trait Backend: Send + Sync {
         Ok(AgentProgram::Missing)
     }
 
+    /// Turns a stopped container into a template that others are cloned from. Its mark stays. What
+    /// is one already is success.
+    async fn make_template(
+        &self,
+        _container: &ContainerRef,
+        _progress: &watch::Sender<String>,
+    ) -> Result<(), BackendError> {
+        Err(BackendError::new(Reason::Unsupported, "this kind of backend has no templates of its own"))
+    }
+
+    /// Looks at a template by its number. [`Reason::TemplateMissing`]: there is none.
+    async fn template(&self, _number: u32) -> Result<TemplatePlace, BackendError> {
+        Err(BackendError::new(Reason::Unsupported, "this kind of backend has no templates of its own"))
+    }
+
     /// The changes that the backend sees on its hosts, as they happen. Each call gives a receiver
     /// of its own; one that lags misses the oldest.
     fn changes(&self) -> tokio::sync::broadcast::Receiver<Change>;
+}
+
+/// Where a template is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TemplatePlace {
+    /// The host.
+    pub host: String,
+    /// The storage of its disk.
+    pub storage: Option<String>,
 }
 
 /// A backend as others hold it.
@@ -363,6 +392,8 @@ pub struct Infrastructure {
     pub address: Option<FixedAddress>,
     /// Where its name resolution comes from.
     pub dns_mode: Option<DnsMode>,
+    /// Whether it may hold containers of its own; for one that is made from an OS template.
+    pub nesting: bool,
     /// Whether it needs the device `/dev/net/tun`.
     pub tun: bool,
     /// Words to find it by in the backend's own surface.

@@ -35,7 +35,6 @@ mod host;
 mod images;
 mod labels;
 mod networks;
-mod output;
 mod owner_file;
 mod power;
 mod progress;

@@ -4,4 +4,6 @@
 
 mod allocate;
 pub mod client;
+mod errors;
 mod mark;
+mod settings;

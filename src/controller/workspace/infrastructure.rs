@@ -147,6 +147,7 @@ pub fn infrastructure(
             api::DnsMode::Static => DnsMode::Static,
             api::DnsMode::Tailscale => DnsMode::Tailscale,
         }),
+        nesting: false,
         tun: template.is_some_and(|template| template.spec.proxmox.as_ref().is_some_and(|pve| pve.tun)),
         tags: tags(workspace),
     })

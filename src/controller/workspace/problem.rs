@@ -141,6 +141,21 @@ impl From<BackendError> for Problem {
                 Retry::OnChange,
                 "see the host's requirements in the documentation",
             ),
+            R::SshUnreachable => (
+                condition::BACKEND_READY,
+                Retry::Backoff,
+                "check that an SSH server runs there, and that the operator reaches its port",
+            ),
+            R::SshAuthFailed => (
+                condition::BACKEND_READY,
+                Retry::Backoff,
+                "put the operator's public key into authorized_keys of root there",
+            ),
+            R::HostKeyChanged => (
+                condition::BACKEND_READY,
+                Retry::OnChange,
+                "if the key was renewed on purpose, have the operator forget the one before; else somebody stands in between",
+            ),
             R::NotFound | R::NotRunning | R::Failed => {
                 (condition::CONTAINER_READY, Retry::Backoff, "the operator looks again and goes on by itself")
             }

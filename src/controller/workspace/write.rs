@@ -110,12 +110,15 @@ impl Pass<'_> {
     }
 }
 
+type Handles<'a> = (Option<&'a str>, Option<u32>, Option<&'a str>, Option<u32>, Option<&'a str>);
+
 /// What ties the object to things outside: never written over a state that was not seen.
-fn handles(status: &WorkspaceStatus) -> (Option<&str>, Option<u32>, Option<&str>, Option<&str>) {
+fn handles(status: &WorkspaceStatus) -> Handles<'_> {
     (
         status.id.as_deref(),
         status.incarnation,
         status.resolved.as_ref().and_then(|resolved| resolved.host.as_deref()),
+        status.resolved.as_ref().and_then(|resolved| resolved.vmid),
         status.operation.as_ref().map(|operation| operation.handle.as_str()),
     )
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use super::{
     cause::{Cause, Missing, between},
-    retry::{self, CallKind, Effect},
+    retry::{CallKind, Effect},
 };
 
 /// A failed call.
@@ -15,16 +15,13 @@ pub struct Error {
     pub call: String,
     /// Whether the call reads or writes.
     pub kind: CallKind,
-    /// What went wrong.
+    /// What went wrong, the last time if the call was sent more than once.
     pub failure: Failure,
+    /// What the call may have done although it failed, all attempts together.
+    pub effect: Effect,
 }
 
 impl Error {
-    /// What the call may have done although it failed.
-    pub fn effect(&self) -> Effect {
-        retry::verdict(&self.failure, self.kind).effect
-    }
-
     /// The meaning of the node's words, when a node refused.
     pub fn cause(&self) -> Option<&Cause> {
         match &self.failure {
@@ -44,6 +41,8 @@ impl Error {
 pub enum Failure {
     /// The request can not be made from these values. Nothing was sent.
     Unsendable(String),
+    /// Other calls to the node or the container took all the time. Nothing was sent.
+    Busy,
     /// No endpoint could be connected. Nothing was sent.
     Unreachable(String),
     /// The request was sent, wholly or in part, and no whole answer came back in time.
@@ -144,7 +143,6 @@ impl Failure {
         match answer.status {
             401 => Self::Unauthorized(words),
             403 => Self::Denied { needs: Needs::of(&words), words },
-            // 501 is answered to a request that this client never makes.
             400 | 500 => refused(answer.status, words, &message, errors),
             595 => Self::Proxy { reached: Reached::Nobody, words },
             // The last three: from something else that stands before the nodes.
@@ -189,6 +187,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsendable(words) => write!(f, "not sent: {words}"),
+            Self::Busy => f.write_str("other calls to this node or container take too long"),
             Self::Unreachable(words) => write!(f, "no endpoint can be reached: {words}"),
             Self::Lost(words) => write!(f, "no answer: {words}"),
             Self::Unauthorized(words) => write!(f, "the token is not accepted: {words}"),

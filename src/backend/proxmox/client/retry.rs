@@ -58,6 +58,7 @@ pub fn verdict(failure: &Failure, kind: CallKind) -> Verdict {
 fn is_harmless(failure: &Failure) -> bool {
     match failure {
         Failure::Unsendable(_)
+        | Failure::Busy
         | Failure::Unreachable(_)
         | Failure::Unauthorized(_)
         | Failure::Denied { .. }
@@ -100,6 +101,7 @@ fn again(failure: &Failure, kind: CallKind) -> Again {
             },
             _,
         ) => Again::Later,
+        (Failure::Busy, _) => Again::Later,
         _ => Again::No,
     }
 }
@@ -137,6 +139,7 @@ mod tests {
     #[case::lost(Failure::Lost(String::new()), NOW, (Effect::Unknown, Again::Now), LOOK)]
     #[case::connect_595(proxy(Reached::Nobody), NOW, NOW, LATER)]
     #[case::timeout_596(proxy(Reached::Perhaps), NOW, (Effect::Unknown, Again::Later), LOOK)]
+    #[case::busy(Failure::Busy, LATER, LATER, LATER)]
     #[case::unsendable(Failure::Unsendable(String::new()), NO, NO, NO)]
     #[case::unauthorized(Failure::Unauthorized(String::new()), NO, NO, NO)]
     #[case::locked(refused(Cause::Locked(Lock::Disk)), LATER, LATER, LATER)]
