@@ -34,8 +34,8 @@ pub mod ssh;
 pub use agent::{AgentBinary, AgentProgram};
 pub use error::{BackendError, Reason};
 pub use guest::{ExecOutput, ExecRequest, Guest, JobRequest, JobState};
-pub use source::Source;
 pub use identity::{BodyId, ContainerName, Incarnation, InstanceId, Owner};
+pub use source::Source;
 
 /// One kind of host that runs workspaces, with all hosts of one entry in the configuration.
 #[async_trait]

@@ -52,10 +52,7 @@ pub(super) fn of_task(what: &str, words: &str) -> BackendError {
 
 /// A lock that did not go within the time for it.
 pub(super) fn locked(vmid: u32, node: &str, lock: Lock) -> BackendError {
-    BackendError::new(
-        Reason::Locked,
-        format!("CT {vmid} on {node} is locked: {}", holder(lock)),
-    )
+    BackendError::new(Reason::Locked, format!("CT {vmid} on {node} is locked: {}", holder(lock)))
 }
 
 /// What holds a lock, and so what to look for.

@@ -34,9 +34,7 @@ pub(super) fn read(field: &str, file: &Path) -> Result<String, BackendError> {
     })
 }
 
-fn fingerprints(
-    config: &ProxmoxBackend,
-) -> Result<BTreeSet<super::client::Fingerprint>, BackendError> {
+fn fingerprints(config: &ProxmoxBackend) -> Result<BTreeSet<super::client::Fingerprint>, BackendError> {
     let parse = |text: &String| {
         text.parse().map_err(|error| {
             BackendError::new(Reason::Unsupported, format!("tls.fingerprints: {text:?}: {error}"))
