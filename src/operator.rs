@@ -12,7 +12,7 @@ use crate::{
     api::{DevServer, Template, Workspace},
     backend::{
         AgentBinary, Backends, InstanceId, SharedBackend, docker::DockerBackend, memory::MemoryBackend,
-        metered::Metered,
+        metered::Metered, proxmox::ProxmoxBackend,
     },
     config::{BackendConfig, Config, GatewayConfig},
     controller::{
@@ -369,6 +369,9 @@ fn connect_one(
     let set_up = || format!("backend {:?} can not be set up", backend.name);
     if let Some(docker) = &backend.docker {
         return DockerBackend::connect(docker, instance.clone(), agent).with_context(set_up);
+    }
+    if let Some(proxmox) = &backend.proxmox {
+        return ProxmoxBackend::connect(proxmox, instance.clone(), agent).with_context(set_up);
     }
     if let Some(memory) = &backend.memory {
         return Ok(MemoryBackend::new(memory, instance.clone()));

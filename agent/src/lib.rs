@@ -12,6 +12,7 @@
 //! [`config`] is what the operator tells an agent; [`users`] reads the container's users;
 //! [`update`] and [`last_words`] tell of a newer program that did not come up.
 
+pub mod activity;
 pub mod config;
 pub mod init;
 pub mod last_words;

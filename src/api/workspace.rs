@@ -36,6 +36,7 @@ use super::{
     printcolumn(json_path = ".status.resolved.host", name = "Node", type_ = "string", priority = 1),
     printcolumn(json_path = ".status.container.ip", name = "IP", type_ = "string", priority = 1),
     printcolumn(json_path = ".status.git.branch", name = "Branch", type_ = "string", priority = 1),
+    printcolumn(json_path = ".status.lastActivityAt", name = "Idle", type_ = "date", priority = 1),
     printcolumn(json_path = ".status.conditions[?(@.type=='Ready')].reason", name = "Reason", type_ = "string", priority = 1),
     printcolumn(json_path = ".status.conditions[?(@.type=='Ready')].message", name = "Message", type_ = "string", priority = 1)
 )]

@@ -59,6 +59,11 @@ pub struct WorkspaceStatus {
     /// The agent in the container, while it can be reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentStatus>,
+    /// When somebody or something last worked in it: in a command or terminal, through a port or a
+    /// preview, on files or with git through the agent, or with the processor. In whole minutes, and
+    /// moved on by no less than five minutes. Absent: never, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_activity_at: Option<Time>,
     /// Work that goes on outside the operator, so that a restarted operator finds it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,

@@ -7,7 +7,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     AgentProgram, Backend, BackendError, Body, BodyId, BodyRef, Change, ContainerRef, ContainerSpec, Found,
-    Guest, HostState, ImageRequest, OwnedItem, Owner, SharedBackend, TemplatePlace,
+    Guest, HostState, ImageRequest, LogRequest, LogStream, OwnedItem, Owner, SharedBackend, TemplatePlace,
 };
 
 /// Told of every call: its name, `Ok` or the reason of its failure, and how long it took.
@@ -109,6 +109,10 @@ impl Backend for Metered {
 
     async fn guest(&self, container: &ContainerRef) -> Result<Box<dyn Guest>, BackendError> {
         self.time("guest", self.inner.guest(container)).await
+    }
+
+    async fn logs(&self, container: &ContainerRef, request: &LogRequest) -> Result<LogStream, BackendError> {
+        self.time("logs", self.inner.logs(container, request)).await
     }
 
     fn brings_agents(&self) -> bool {

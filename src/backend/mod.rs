@@ -22,6 +22,7 @@ pub mod docker;
 pub mod error;
 pub mod guest;
 pub mod identity;
+pub mod log;
 pub mod memory;
 pub mod metered;
 mod output;
@@ -35,6 +36,7 @@ pub use agent::{AgentBinary, AgentProgram};
 pub use error::{BackendError, Reason};
 pub use guest::{ExecOutput, ExecRequest, Guest, JobRequest, JobState};
 pub use identity::{BodyId, ContainerName, Incarnation, InstanceId, Owner};
+pub use log::{LogRequest, LogStream};
 pub use source::Source;
 
 /// One kind of host that runs workspaces, with all hosts of one entry in the configuration.
@@ -109,6 +111,12 @@ pub trait Backend: Send + Sync {
 
     /// Opens the inside of a running container.
     async fn guest(&self, container: &ContainerRef) -> Result<Box<dyn Guest>, BackendError>;
+
+    /// Opens the log of a container, running or not: what its processes printed. It needs nothing
+    /// of the inside, so it says why an agent does not come up.
+    async fn logs(&self, _: &ContainerRef, _: &LogRequest) -> Result<LogStream, BackendError> {
+        Err(BackendError::new(Reason::Unsupported, "this backend keeps no log of its containers"))
+    }
 
     /// Whether this backend brings agents into its containers.
     fn brings_agents(&self) -> bool {

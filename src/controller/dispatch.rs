@@ -36,6 +36,11 @@ impl Dispatch {
                     self.workspace(key);
                 }
             }
+            Trigger::Work(id) => {
+                if let Some(key) = context.workspace_of(id) {
+                    self.workspace(key);
+                }
+            }
             Trigger::Processes(id) => {
                 if let Some(key) = context.workspace_of(id) {
                     self.devservers(&key, context);

@@ -2,10 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use berth_link::wire::{Event, process::DesiredProcesses};
+use berth_link::wire::{Event, process::DesiredProcesses, system::Activity};
 use futures::{Stream, StreamExt};
+use jiff::Timestamp;
 
-use super::{agents::Wanted, context::Context};
+use super::{agents::Wanted, context::Context, workspace::activity::last_activity};
 use crate::{backend::BodyId, internal::messages::Down, link::hub::Report};
 
 /// Attends to a gateway until its reports end, or it no longer takes what it is told. Then its
@@ -56,11 +57,22 @@ fn note(context: &Context, gateway: &str, address: &str, report: Report) {
             }
         }
         Report::Told(id, Event::Activity(activity)) => {
-            context.agents.note(id, |agent| {
+            let known = context.agents.note(id, |agent| {
                 agent.activity = Some(agent.activity.take().unwrap_or_default().merged(&activity));
             });
+            if known && is_to_be_written(context, id, &activity) {
+                context.triggers.work(id);
+            }
         }
     }
+}
+
+/// Whether work is so much newer than what is written of it that a pass is worthwhile.
+fn is_to_be_written(context: &Context, id: BodyId, activity: &Activity) -> bool {
+    let found = context.workspace_of(id).and_then(|key| context.objects.workspace(&key));
+    let status = found.as_ref().and_then(|found| found.status.as_ref());
+    let before = status.and_then(|status| status.last_activity_at.as_ref()).map(|time| time.0);
+    last_activity(before, activity.last(), Timestamp::now()) != before
 }
 
 /// Tells a gateway all that it has to know, and then what changes, until it does not listen.

@@ -19,6 +19,8 @@ pub enum Trigger {
     Agent(BodyId),
     /// The DevServers of an agent's Workspace.
     Processes(BodyId),
+    /// The Workspace of an agent.
+    Work(BodyId),
 }
 
 /// The sending end of the queue. Cheap to clone; what is sent after the controller has ended is
@@ -46,6 +48,11 @@ impl Triggers {
     /// Asks for a pass over a Workspace and over its DevServers: its agent came or went.
     pub fn agent(&self, id: BodyId) {
         let _ = self.0.send(Trigger::Agent(id));
+    }
+
+    /// Asks for a pass over a Workspace: somebody works in it.
+    pub fn work(&self, id: BodyId) {
+        let _ = self.0.send(Trigger::Work(id));
     }
 
     /// Asks for a pass over the DevServers of a Workspace: its agent told of its processes.

@@ -19,10 +19,10 @@ use crate::{
     config::{Config, GatewayConfig},
     controller::agents::Wanted,
     internal::{
+        ask::{LeaderAddress, ThroughLeader},
         identity::Shown,
         messages::Down,
         peers::Everywhere,
-        root::{LeaderAddress, ThroughLeader},
     },
     link::{accept::Acceptor, hub::Hub, keys::Keys, push},
     listener,
@@ -120,13 +120,13 @@ impl Parts<'_> {
         spawn(stop, push::run(Arc::clone(&hub), wanted.subscribe()));
 
         let reviewer = Reviewer::new(Arc::new(ClusterReviews(client.clone())));
-        let root = Arc::new(ThroughLeader { leader, tls: shown.client.clone() });
+        let controller = Arc::new(ThroughLeader { leader, tls: shown.client.clone() });
         let everywhere: Arc<dyn access::Agents> = agents.clone();
         let api = api::Api::new(
             everywhere,
             Arc::clone(&known) as Arc<dyn api::objects::Objects>,
             reviewer,
-            root,
+            controller,
             api::Settings::default(),
         );
         let key = keys.sessions.expose_secret();

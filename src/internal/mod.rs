@@ -6,10 +6,13 @@
 //! connects must have a certificate of the installation's own authority ([`certificates`]).
 
 pub mod api_service;
+pub mod ask;
 pub mod certificates;
+pub mod commands;
 pub mod follow;
 pub mod identity;
 pub mod leader;
+pub mod log;
 pub mod messages;
 pub mod peers;
 pub mod root;

@@ -1,39 +1,28 @@
 //! Commands for root: only the leader can run them, which has the backends.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::{
     Json,
     body::Body,
     response::{IntoResponse, Response},
 };
 use berth_link::wire::exec::{ExecRequest, ExecResult};
-use http::{Request, StatusCode, header};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
-use super::{
-    certificates::CONTROLLER,
-    leader::Leadership,
-    peers::{self, ClientTls},
-};
+use super::leader::Leadership;
 use crate::{
     backend::{self, BodyId},
     controller::context::Context,
-    gateway::api::{
-        RootExec,
-        identity::Identity,
-        objects::WorkspaceView,
-        problem::{Problem, Reason},
-    },
 };
 
 /// The path of such commands.
 pub const PATH: &str = "/leader/exec-root";
 const REQUEST_BYTES: usize = 1 << 20;
-const ANSWER_BYTES: usize = 4 << 20;
+/// Most bytes of an answer.
+pub(super) const ANSWER_BYTES: usize = 4 << 20;
 /// What a command gets that names none.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const OUTPUT: usize = 64 << 10;
@@ -41,61 +30,19 @@ const OUTPUT: usize = 64 << 10;
 const LONGEST: Duration = Duration::from_secs(600);
 const LARGEST: usize = 1 << 20;
 
+/// A command for root.
 #[derive(Deserialize, Serialize)]
-struct Order {
-    id: BodyId,
-    by: String,
-    request: ExecRequest,
+pub(super) struct Order {
+    /// The workspace.
+    pub(super) id: BodyId,
+    /// Who asks for it.
+    pub(super) by: String,
+    /// The command.
+    pub(super) request: ExecRequest,
 }
 
-/// Where the leader is: another replica's address, or this one.
-pub type LeaderAddress = watch::Receiver<Option<String>>;
-
-/// Asks the leader to run commands.
-pub struct ThroughLeader {
-    /// Its address.
-    pub leader: LeaderAddress,
-    /// How this replica shows itself.
-    pub tls: ClientTls,
-}
-
-#[async_trait]
-impl RootExec for ThroughLeader {
-    async fn exec(
-        &self,
-        workspace: &WorkspaceView,
-        by: &Identity,
-        request: ExecRequest,
-    ) -> Result<ExecResult, Problem> {
-        let id = workspace
-            .id
-            .ok_or_else(|| Problem::new(Reason::NotReady, "the workspace has no container yet".to_owned()))?;
-        let order = Order { id, by: by.user.clone(), request };
-        self.send(&order).await.map_err(|error| {
-            Problem::new(Reason::AgentUnavailable, format!("the controller could not run it: {error:#}"))
-        })
-    }
-}
-
-impl ThroughLeader {
-    async fn send(&self, order: &Order) -> anyhow::Result<ExecResult> {
-        let address = self.leader.borrow().clone();
-        let address = address.ok_or_else(|| anyhow::anyhow!("no controller leads at the moment"))?;
-        let tls = Arc::clone(&self.tls.borrow());
-        let mut leader = peers::connect(&address, tls, CONTROLLER).await?;
-        let request = Request::post(format!("https://{CONTROLLER}{PATH}"))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::from(serde_json::to_vec(order)?))?;
-        leader.ready().await?;
-        let answer = leader.send_request(request).await?;
-        let status = answer.status();
-        let body = collect(Body::new(answer.into_body()), ANSWER_BYTES).await?;
-        anyhow::ensure!(status == StatusCode::OK, "{}", String::from_utf8_lossy(&body));
-        Ok(serde_json::from_slice(&body)?)
-    }
-}
-
-async fn collect(body: Body, limit: usize) -> anyhow::Result<bytes::Bytes> {
+/// The whole of a body of at most so many bytes.
+pub(super) async fn collect(body: Body, limit: usize) -> anyhow::Result<bytes::Bytes> {
     let collected = Limited::new(body, limit).collect().await;
     Ok(collected.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes())
 }

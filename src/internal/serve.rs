@@ -11,8 +11,9 @@ use tower::Service;
 
 use super::{
     certificates::{CONTROLLER, GATEWAY},
+    commands,
     leader::{self, Leadership},
-    peers, root, tls,
+    log, peers, root, tls,
 };
 use crate::{link::hub::Hub, listener::Peer};
 
@@ -46,6 +47,8 @@ async fn answer(hub: Arc<Hub>, leadership: &Leadership, request: Request<Body>) 
     }
     match request.uri().path() {
         root::PATH => root::take(leadership, request).await,
+        commands::PATH => commands::take(leadership, request).await,
+        log::PATH => log::take(leadership, request).await,
         leader::STREAM => leader::take(leadership, request),
         _ => StatusCode::NOT_FOUND.into_response(),
     }

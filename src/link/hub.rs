@@ -37,7 +37,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{news, token::Epoch};
+use super::{news, token::Epoch, work::Work};
 use crate::{
     backend::BodyId,
     controller::agents::Link,
@@ -72,6 +72,8 @@ pub enum Report {
 pub struct Hub {
     identity: String,
     links: Mutex<HashMap<BodyId, Arc<Open>>>,
+    /// Work in workspaces that this replica knows of; other replicas may hold their links.
+    work: Mutex<HashMap<BodyId, Work>>,
     reports: broadcast::Sender<Report>,
     serial: AtomicU64,
 }
@@ -85,7 +87,8 @@ pub struct Open {
     link: Link,
     /// So many requests at a time: as many as the agent takes.
     streams: Arc<Semaphore>,
-    last: Mutex<HashMap<&'static str, Event>>,
+    /// What it last told of its processes.
+    processes: Mutex<Option<Event>>,
     closed: CancellationToken,
 }
 
@@ -95,6 +98,7 @@ impl Hub {
         Arc::new(Self {
             identity: identity.to_owned(),
             links: Mutex::default(),
+            work: Mutex::default(),
             reports: broadcast::Sender::new(REPORTS),
             serial: AtomicU64::new(0),
         })
@@ -140,9 +144,11 @@ impl Hub {
         let mut known = Vec::new();
         for open in links.values() {
             known.push(Report::Linked(open.id, Box::new(open.link.clone())));
-            let last = open.last.lock().unwrap_or_else(PoisonError::into_inner);
-            known.extend(last.values().map(|event| Report::Told(open.id, event.clone())));
+            let processes = open.processes.lock().unwrap_or_else(PoisonError::into_inner);
+            known.extend(processes.iter().map(|event| Report::Told(open.id, event.clone())));
         }
+        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(work.iter().map(|(id, work)| Report::Told(*id, Event::Activity(work.activity.clone()))));
         (known, receiver)
     }
 
@@ -158,6 +164,7 @@ impl Hub {
 
     /// Ends the link of an agent, if it has one: its workspace is gone, or its token was revoked.
     pub fn close(&self, id: BodyId) {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         if let Some(open) = self.lock().get(&id) {
             open.closed.cancel();
         }
@@ -210,7 +217,7 @@ impl Hub {
             sender,
             link: Link { agent, gateway: self.identity.clone(), since: Timestamp::now() },
             streams: Arc::new(Semaphore::new(transport::MAX_STREAMS as usize - 2)),
-            last: Mutex::default(),
+            processes: Mutex::default(),
             closed,
         });
         if !self.take_in(&open) {
@@ -266,12 +273,23 @@ impl Hub {
     }
 
     fn told(&self, open: &Open, event: Event) {
-        let kind = match &event {
-            Event::Processes(_) => "processes",
-            Event::Activity(_) => "activity",
-        };
-        open.last.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, event.clone());
-        let _ = self.reports.send(Report::Told(open.id, event));
+        match event {
+            Event::Processes(_) => {
+                *open.processes.lock().unwrap_or_else(PoisonError::into_inner) = Some(event.clone());
+                let _ = self.reports.send(Report::Told(open.id, event));
+            }
+            Event::Activity(activity) => self.worked(open.id, &activity),
+        }
+    }
+
+    /// Tells of work, at most once a minute for each workspace.
+    fn worked(&self, id: BodyId, activity: &Activity) {
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = work.entry(id).or_default();
+        if known.take(activity, Timestamp::now()) {
+            let event = Event::Activity(known.activity.clone());
+            let _ = self.reports.send(Report::Told(id, event));
+        }
     }
 
     fn find(&self, id: BodyId) -> Result<Arc<Open>, AgentError> {
@@ -370,7 +388,7 @@ fn strip_connection_headers(headers: &mut HeaderMap) {
 impl Traffic for Hub {
     fn touched(&self, id: BodyId) {
         let activity = Activity { traffic_at: Some(Timestamp::now()), ..Activity::default() };
-        let _ = self.reports.send(Report::Told(id, Event::Activity(activity)));
+        self.worked(id, &activity);
     }
 }
 

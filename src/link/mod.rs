@@ -10,3 +10,4 @@ pub mod keys;
 mod news;
 pub mod push;
 pub mod token;
+mod work;

@@ -86,7 +86,7 @@ pub enum Command {
     Shell(Shelling),
     /// Run a command in a workspace; its exit code is ours.
     Exec(Execution),
-    /// Print the output of a dev server.
+    /// Print the output of a dev server, or what a workspace's container itself printed.
     Logs(Logs),
     /// List the processes in a workspace.
     Ps {
@@ -134,9 +134,9 @@ pub enum Command {
         /// The workspace.
         workspace: String,
     },
-    /// Start a dev server's process again.
+    /// Stop a workspace's container and start it again, or a dev server's process.
     Restart {
-        /// dev/NAME, the dev server.
+        /// WORKSPACE or dev/NAME.
         target: Target,
     },
     /// Say what is wrong with a workspace or a dev server, since when, and what to do. Without a
@@ -215,16 +215,19 @@ pub struct Execution {
 /// Which output is printed.
 #[derive(Args, Debug)]
 pub struct Logs {
-    /// The dev server.
-    #[arg(value_name = "DEVSERVER")]
-    pub dev_server: DevServerName,
-    /// Go on with new lines as they come.
+    /// A dev server, else a workspace of this name; dev/NAME and ws/NAME say which.
+    #[arg(value_name = "NAME")]
+    pub source: LogSource,
+    /// Go on with new lines as they come. A workspace's log ends with its container.
     #[arg(long, short)]
     pub follow: bool,
     /// So many lines from the end.
     #[arg(long, default_value_t = 200, value_name = "LINES", value_parser = clap::value_parser!(u64).range(1..=2000))]
     pub tail: u64,
-    /// Put time and stream before each line.
+    /// Only what was printed within this time, such as 10m. For a workspace's own log.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub since: Option<Duration>,
+    /// Put the time before each line, and a dev server's stream.
     #[arg(long)]
     pub timestamps: bool,
 }
@@ -311,6 +314,27 @@ impl std::str::FromStr for DevServerName {
     }
 }
 
+/// Whose output is wanted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LogSource {
+    /// `NAME`: a dev server, else a workspace.
+    Named(String),
+    /// `dev/NAME` or `ws/NAME`.
+    Said(Target),
+}
+
+impl std::str::FromStr for LogSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let target = text.parse()?;
+        Ok(match target {
+            Target::Workspace(name) if !text.contains('/') => Self::Named(name),
+            target => Self::Said(target),
+        })
+    }
+}
+
 /// A workspace or a dev server by name.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Target {
@@ -361,6 +385,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[rstest]
+    #[case("a", LogSource::Named("a".to_owned()))]
+    #[case("ws/a", LogSource::Said(Target::Workspace("a".to_owned())))]
+    #[case("dev/a", LogSource::Said(Target::DevServer("a".to_owned())))]
+    fn sources_of_logs_are_named(#[case] text: &str, #[case] expected: LogSource) {
+        assert_eq!(text.parse(), Ok(expected));
     }
 
     #[rstest]

@@ -1,4 +1,5 @@
-//! `suspend`, `resume` and `restart`: the user's own writes of a spec.
+//! `suspend` and `resume`: the user's own writes of a spec. `restart`: a command where there is
+//! one, which leaves the spec alone.
 
 use kube::{
     Api,
@@ -42,7 +43,11 @@ pub async fn set_mode(cluster: &Cluster, name: &str, mode: OperatingMode) -> Res
             .await
             .map_err(|error| Subject::workspace(name, &cluster.namespace).failure(error))
     };
-    cluster.in_time(work).await?;
+    let changed = cluster.in_time(work).await?;
+    // What a command stopped while the spec said Running is not started by saying so again.
+    if mode == OperatingMode::Running && changed.is_to_be_suspended() {
+        command(cluster, name, "start").await?;
+    }
     match mode {
         OperatingMode::Suspended => println!("workspace/{name} is being suspended"),
         OperatingMode::Running => println!("workspace/{name} is being resumed"),
@@ -50,14 +55,20 @@ pub async fn set_mode(cluster: &Cluster, name: &str, mode: OperatingMode) -> Res
     Ok(0)
 }
 
-/// Starts a dev server's process again.
+/// Gives a workspace a command.
+async fn command(cluster: &Cluster, name: &str, word: &str) -> Result<(), Failure> {
+    let workspace = cluster.workspace(name);
+    cluster.in_time(workspace.post(word, &json!({}))).await.map(drop)
+}
+
+/// Starts a workspace's container, or a dev server's process, again.
 pub async fn restart(cluster: &Cluster, target: &Target) -> Result<u8, Failure> {
     let name = match target {
         Target::DevServer(name) => name,
         Target::Workspace(name) => {
-            return Err(Failure::usage("a workspace is not restarted in one step").hint(format!(
-                "kubectl berth suspend {name}; kubectl berth wait {name} --for suspended; kubectl berth resume {name}"
-            )));
+            command(cluster, name, "restart").await?;
+            println!("workspace/{name} is being restarted");
+            return Ok(0);
         }
     };
     let nonce = format!("{}-{}", jiff::Timestamp::now(), hex::encode(rand::random::<[u8; 4]>()));

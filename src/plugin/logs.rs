@@ -1,5 +1,5 @@
-//! `logs`: the output of a dev server. kube-apiserver and everything between may cut a stream
-//! that follows it; it goes on at the byte offset where it was cut.
+//! `logs`: the output of a dev server, or of a workspace's container. kube-apiserver and everything between may cut a stream
+//! that follows a dev server; it goes on at the byte offset where it was cut.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use futures::StreamExt;
 use http_body_util::BodyExt;
 
 use super::{
-    arguments::Logs,
+    arguments::{LogSource, Logs, Target},
     client::{Cluster, Subresources, whole},
     exit::{Failure, Kind},
     local,
@@ -19,7 +19,42 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Prints it.
 pub async fn run(cluster: &Cluster, wanted: &Logs) -> Result<u8, Failure> {
-    let dev_server = cluster.dev_server(&wanted.dev_server.0);
+    match &wanted.source {
+        LogSource::Said(Target::DevServer(name)) => of_dev_server(cluster, name, wanted).await,
+        LogSource::Said(Target::Workspace(name)) => of_workspace(cluster, name, wanted).await,
+        LogSource::Named(name) if wanted.since.is_some() => of_workspace(cluster, name, wanted).await,
+        LogSource::Named(name) => match of_dev_server(cluster, name, wanted).await {
+            Err(missing) if missing.kind == Kind::NotFound => {
+                let shown = of_workspace(cluster, name, wanted).await;
+                shown.map_err(|failure| if failure.kind == Kind::NotFound { missing } else { failure })
+            }
+            shown => shown,
+        },
+    }
+}
+
+/// Prints what the processes of a container printed, until there is no more or, where it is
+/// followed, until the container ends.
+async fn of_workspace(cluster: &Cluster, name: &str, wanted: &Logs) -> Result<u8, Failure> {
+    let mut query = vec![
+        ("tailLines", wanted.tail.to_string()),
+        ("follow", wanted.follow.to_string()),
+        ("timestamps", wanted.timestamps.to_string()),
+    ];
+    query.extend(wanted.since.map(|since| ("sinceSeconds", since.as_secs().max(1).to_string())));
+    let answer = cluster.workspace(name).get("log", &query).await?;
+    let mut parts = answer.into_body().into_data_stream();
+    while let Some(part) = parts.next().await {
+        local::print(&part.map_err(|error| Failure::failed(error.to_string()))?)?;
+    }
+    Ok(0)
+}
+
+async fn of_dev_server(cluster: &Cluster, name: &str, wanted: &Logs) -> Result<u8, Failure> {
+    if wanted.since.is_some() {
+        return Err(Failure::usage("--since is for a workspace's own log"));
+    }
+    let dev_server = cluster.dev_server(name);
     let mut printer = Printer { timestamps: wanted.timestamps };
     let mut offset = once(&dev_server, ("tailLines", wanted.tail.to_string()), &mut printer).await?;
     if !wanted.follow {

@@ -11,6 +11,7 @@ mod health;
 mod images;
 mod jobs;
 mod lifecycle;
+mod logs;
 mod many;
 mod ownership;
 pub mod proxy;

@@ -2,7 +2,7 @@
 //!
 //! It may be killed or updated at any time: whatever must not notice that is the supervisor's.
 
-use std::{convert::Infallible, fs, time::Duration};
+use std::{convert::Infallible, fs, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use berth_link::{transport, wire};
@@ -16,11 +16,13 @@ mod backoff;
 mod dial;
 mod passing;
 mod routes;
+mod telling;
 mod tls;
 
 pub use dial::Refusal;
 
 use crate::{
+    activity::ActivityLog,
     config::{self, LINK_STATUS, Settings, TOKEN},
     services::tunnel,
     users::User,
@@ -75,15 +77,16 @@ pub async fn run() -> anyhow::Result<End> {
     let user = User::find(&settings.user)?;
     let tls = tls::client(settings.certificate_authorities.as_deref())?;
     let dialer = dial::Dialer::new(&settings.gateways, token.trim(), tls)?;
-    let router = routes::router(&user)?;
+    let activity = Arc::new(ActivityLog::default());
+    let router = routes::router(&user, Arc::clone(&activity))?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
-        end = keep(dialer, router) => Ok(end),
+        end = keep(dialer, router, activity) => Ok(end),
         _ = terminate.recv() => Ok(End::Stopped),
     }
 }
 
-async fn keep(mut dialer: dial::Dialer, router: axum::Router) -> End {
+async fn keep(mut dialer: dial::Dialer, router: axum::Router, activity: Arc<ActivityLog>) -> End {
     let mut status = LinkStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         binary: std::env::current_exe().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -107,7 +110,7 @@ async fn keep(mut dialer: dial::Dialer, router: axum::Router) -> End {
                 };
                 status.store();
                 let began = tokio::time::Instant::now();
-                let ended = serve(stream, router.clone()).await;
+                let ended = serve(stream, router.clone(), Arc::clone(&activity)).await;
                 tracing::info!(reason = ended, "disconnected");
                 if began.elapsed() > Duration::from_secs(60) {
                     wait.reset();
@@ -134,16 +137,17 @@ async fn keep(mut dialer: dial::Dialer, router: axum::Router) -> End {
 }
 
 /// Answers requests on a connection until it ends; says why it did.
-async fn serve<S>(stream: S, router: axum::Router) -> String
+async fn serve<S>(stream: S, router: axum::Router, activity: Arc<ActivityLog>) -> String
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (router, request) = (router.clone(), request.map(Body::new));
+        let activity = Arc::clone(&activity);
         async move {
             // A router has no use for a request without a path.
             if request.method() == Method::CONNECT {
-                return Ok::<_, Infallible>(tunnel::open(request).await);
+                return Ok::<_, Infallible>(tunnel::open(request, activity).await);
             }
             router.oneshot(request).await
         }

@@ -13,8 +13,12 @@ use http::Request;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 
-use super::passing::{Supervisor, pass};
+use super::{
+    passing::{Supervisor, pass},
+    telling::{self, Telling},
+};
 use crate::{
+    activity::ActivityLog,
     config::{SUPERVISOR_SOCKET, WORKSPACE},
     services, update,
     users::User,
@@ -29,7 +33,7 @@ struct Identity {
 }
 
 /// All routes of an agent that works as this user.
-pub fn router(user: &User) -> anyhow::Result<Router> {
+pub fn router(user: &User, activity: Arc<ActivityLog>) -> anyhow::Result<Router> {
     let supervisor = Arc::new(Supervisor::new(PathBuf::from(SUPERVISOR_SOCKET)));
     let identity = Arc::new(Identity {
         info: AgentInfo {
@@ -45,19 +49,23 @@ pub fn router(user: &User) -> anyhow::Result<Router> {
         supervisor: Arc::clone(&supervisor),
     });
     let passed = Router::new()
-        .route("/v1/events", any(pass))
         .route("/v1/processes", any(pass))
         .route("/v1/processes/{*rest}", any(pass))
         .route("/v1/terminals", any(pass))
         .route("/v1/terminals/{*rest}", any(pass))
-        .with_state(supervisor);
-    let own = services::router(services::Settings {
+        .with_state(Arc::clone(&supervisor));
+    let told = Router::new()
+        .route("/v1/events", get(telling::events))
+        .route("/v1/activity", get(telling::activity))
+        .with_state(Telling { supervisor, activity: Arc::clone(&activity) });
+    let settings = services::Settings {
         workspace: PathBuf::from(WORKSPACE),
         home: user.home.clone(),
         user: user.name.clone(),
         shell: user.shell.clone(),
-    });
-    Ok(Router::new().route("/v1/info", get(info)).with_state(identity).merge(passed).merge(own))
+    };
+    let own = services::router(settings, activity);
+    Ok(Router::new().route("/v1/info", get(info)).with_state(identity).merge(passed).merge(told).merge(own))
 }
 
 async fn info(State(identity): State<Arc<Identity>>) -> Json<AgentInfo> {

@@ -1,82 +1,36 @@
-//! When somebody or something last worked in the workspace.
+//! What the link does itself and what the container's processes do, as work.
 
 use std::{
     path::Path,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use axum::{
-    Json,
     extract::{Request, State},
     middleware::Next,
     response::Response,
 };
-use berth_link::wire::system::Activity;
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Services, system::cgroup};
+use crate::activity::Work;
 
 /// Time between two looks at the processor.
 const LOOK: Duration = Duration::from_secs(30);
 /// Work is what uses more than one part in so many of a processor.
 const SHARE: u128 = 20;
 
-/// A moment that is moved on; at first there is none.
-#[derive(Debug, Default)]
-pub struct Moment(AtomicI64);
-
-impl Moment {
-    /// It is now.
-    pub fn touch(&self) {
-        self.0.fetch_max(Timestamp::now().as_millisecond(), Ordering::Relaxed);
-    }
-
-    fn get(&self) -> Option<Timestamp> {
-        let millis = self.0.load(Ordering::Relaxed);
-        (millis > 0).then(|| Timestamp::from_millisecond(millis).ok()).flatten()
-    }
-}
-
-/// The last moment of each kind of work.
-#[derive(Debug, Default)]
-pub struct ActivityLog {
-    /// A command had input or output.
-    pub terminal: Moment,
-    /// A git operation.
-    pub git: Moment,
-    /// A file was read or written.
-    pub files: Moment,
-    /// The processor was used.
-    pub cpu: Moment,
-}
-
-/// Answers `GET /v1/activity`.
-pub async fn show(State(services): State<Arc<Services>>) -> Json<Activity> {
-    let log = &services.activity;
-    Json(Activity {
-        terminal_at: log.terminal.get(),
-        traffic_at: None,
-        git_at: log.git.get(),
-        files_at: log.files.get(),
-        cpu_at: log.cpu.get(),
-    })
-}
-
 /// Notes what a request is work on. Questions about the container are none.
 pub async fn note(State(services): State<Arc<Services>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let log = &services.activity;
     if path.starts_with("/v1/exec") {
-        log.terminal.touch();
+        log.touch(Work::Terminal);
     } else if path.starts_with("/v1/files") {
-        log.files.touch();
+        log.touch(Work::Files);
     } else if path.starts_with("/v1/git/") {
-        log.git.touch();
+        log.touch(Work::Git);
     }
     next.run(request).await
 }
@@ -90,7 +44,7 @@ pub async fn watch(services: Weak<Services>) {
         let Some(services) = services.upgrade() else { return };
         let used = processor_micros(cgroup);
         if is_work(used.saturating_sub(before), began.elapsed()) {
-            services.activity.cpu.touch();
+            services.activity.touch(Work::Cpu);
         }
         (before, began) = (used, Instant::now());
     }

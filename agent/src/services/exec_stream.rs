@@ -16,7 +16,8 @@ use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
-use super::{Services, activity::ActivityLog, command::Start, pipes, problem::Refused, pseudo_terminal};
+use super::{Services, command::Start, pipes, problem::Refused, pseudo_terminal};
+use crate::activity::{ActivityLog, Work};
 
 /// Time for the first frame.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,7 +44,7 @@ impl Outlet {
     pub async fn pass(&self, kind: Kind, output: impl Stream<Item = Bytes>) {
         let mut output = std::pin::pin!(output);
         while let Some(bytes) = output.next().await {
-            self.1.activity.terminal.touch();
+            self.1.activity.touch(Work::Terminal);
             if self.0.send(Frame::bytes(kind, bytes)).await.is_err() {
                 return;
             }
@@ -154,7 +155,7 @@ async fn hand_over(
     activity: &ActivityLog,
 ) -> Result<(), FrameError> {
     while let Some(frame) = frames.next().await? {
-        activity.terminal.touch();
+        activity.touch(Work::Terminal);
         let input = match frame.kind {
             Kind::Stdin => Input::Bytes(frame.payload),
             Kind::StdinClosed => Input::Closed,

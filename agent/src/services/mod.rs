@@ -20,12 +20,9 @@ mod tests;
 
 use std::{path::PathBuf, sync::Arc};
 
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    middleware::from_fn_with_state,
-    routing::{get, post},
-};
+use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, routing::post};
+
+use crate::activity::ActivityLog;
 
 /// Most bytes of a request that is one document.
 const DOCUMENT: usize = 1 << 20;
@@ -47,23 +44,22 @@ pub struct Settings {
 #[derive(Debug)]
 struct Services {
     settings: Settings,
-    activity: activity::ActivityLog,
+    activity: Arc<ActivityLog>,
 }
 
-/// The routes that the link answers itself.
-pub fn router(settings: Settings) -> Router {
+/// The routes that the link answers itself; what is work on the way is noted.
+pub fn router(settings: Settings, activity: Arc<ActivityLog>) -> Router {
     let others = Router::new()
         .merge(files::router(&settings))
         .merge(git::router(&settings))
         .merge(system::router(&settings));
-    let services = Arc::new(Services { settings, activity: activity::ActivityLog::default() });
+    let services = Arc::new(Services { settings, activity });
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(activity::watch(Arc::downgrade(&services)));
     }
     Router::new()
         .route("/v1/exec", post(exec::run))
         .route("/v1/exec/stream", post(exec_stream::run))
-        .route("/v1/activity", get(activity::show))
         .layer(DefaultBodyLimit::max(DOCUMENT))
         .with_state(Arc::clone(&services))
         .merge(others)

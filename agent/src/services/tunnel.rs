@@ -1,6 +1,6 @@
 //! Connections to ports of the workspace: `CONNECT 127.0.0.1:{port}`.
 
-use std::{io, net::Ipv6Addr, time::Duration};
+use std::{io, net::Ipv6Addr, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -10,7 +10,13 @@ use axum::{
 use berth_link::wire::AgentProblem;
 use http::{Request, StatusCode, uri::Authority};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_util::io::{InspectReader, InspectWriter};
+
+use crate::activity::{ActivityLog, Work};
 
 /// Time for a process to take a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -18,12 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const BUFFER: usize = 64 << 10;
 
 /// Answers a request for a connection, which then lives in a task of its own.
-pub async fn open(request: Request<Body>) -> Response {
+pub async fn open(request: Request<Body>, activity: Arc<ActivityLog>) -> Response {
     let Some(port) = request.uri().authority().and_then(loopback_port) else {
         let words = "only ports of 127.0.0.1 can be connected to";
         return refusal(StatusCode::FORBIDDEN, AgentProblem::new("AddressNotAllowed", words));
     };
-    let mut stream = match connect(port).await {
+    let stream = match connect(port).await {
         Ok(stream) => stream,
         Err(error) => {
             let words = format!("nothing takes connections on port {port}: {error}");
@@ -34,6 +40,7 @@ pub async fn open(request: Request<Body>) -> Response {
     tokio::spawn(async move {
         if let Ok(upgraded) = hyper::upgrade::on(request).await {
             let mut gateway = TokioIo::new(upgraded);
+            let mut stream = noticed(stream, &activity);
             let copied =
                 tokio::io::copy_bidirectional_with_sizes(&mut gateway, &mut stream, BUFFER, BUFFER).await;
             if let Err(error) = copied {
@@ -42,6 +49,22 @@ pub async fn open(request: Request<Body>) -> Response {
         }
     });
     Response::new(Body::empty())
+}
+
+/// Bytes in either direction are work.
+fn noticed<S>(stream: S, activity: &Arc<ActivityLog>) -> impl AsyncRead + AsyncWrite + Unpin + use<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let touch = |activity: Arc<ActivityLog>| {
+        move |bytes: &[u8]| {
+            if !bytes.is_empty() {
+                activity.touch(Work::Traffic);
+            }
+        }
+    };
+    let written = InspectWriter::new(stream, touch(Arc::clone(activity)));
+    InspectReader::new(written, touch(Arc::clone(activity)))
 }
 
 fn refusal(status: StatusCode, problem: AgentProblem) -> Response {
@@ -67,8 +90,27 @@ fn loopback_port(authority: &Authority) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+
+    #[rstest]
+    #[case::to_the_process(true)]
+    #[case::from_it(false)]
+    #[tokio::test]
+    async fn bytes_are_work(#[case] to_the_process: bool) {
+        let activity = Arc::new(ActivityLog::default());
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut near = noticed(near, &activity);
+        assert_eq!(activity.shown().traffic_at, None);
+        if to_the_process {
+            near.write_all(b"x").await.unwrap();
+        } else {
+            far.write_all(b"x").await.unwrap();
+            near.read_u8().await.unwrap();
+        }
+        assert!(activity.shown().traffic_at.is_some());
+    }
 
     #[rstest]
     #[case("127.0.0.1:3000", Some(3000))]

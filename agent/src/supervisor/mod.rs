@@ -23,7 +23,7 @@ use tokio_util::{
 };
 use tower::ServiceExt as _;
 
-use crate::{config, users::User};
+use crate::{activity::ActivityLog, config, users::User};
 
 mod board;
 mod errors;
@@ -76,6 +76,8 @@ pub struct Settings {
 pub struct Supervisor {
     processes: ProcessSet,
     terminals: Terminals,
+    /// Work on the terminals.
+    activity: Arc<ActivityLog>,
 }
 
 impl Supervisor {
@@ -83,7 +85,8 @@ impl Supervisor {
     pub async fn take_over(settings: Settings) -> anyhow::Result<Arc<Self>> {
         let settings = Arc::new(settings);
         let terminals = Terminals::new(settings.clone());
-        Ok(Arc::new(Self { processes: ProcessSet::take_over(settings).await?, terminals }))
+        let processes = ProcessSet::take_over(settings).await?;
+        Ok(Arc::new(Self { processes, terminals, activity: Arc::default() }))
     }
 
     /// Ends all processes and terminals.

@@ -15,9 +15,10 @@ use axum::{
 use berth_link::wire::{
     AgentProblem, Event,
     process::{DesiredProcesses, DetectedErrors, LOG_OFFSET_HEADER, LogQuery, Processes},
+    system::Activity,
 };
 use bytes::Bytes;
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt, stream};
 use http::{StatusCode, header};
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
@@ -50,6 +51,7 @@ pub fn router(supervisor: Arc<Supervisor>) -> Router {
         .route("/v1/processes/{id}/log", get(log))
         .route("/v1/processes/{id}/errors", get(errors))
         .route("/v1/events", get(events))
+        .route("/v1/activity", get(activity))
         .merge(terminals::router())
         .fallback(|| async { Refused(AgentProblem::new("NotFound", "there is no such route")) })
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -114,8 +116,14 @@ async fn errors(
     Ok(Json(supervisor.processes.output(&id)?.errors()))
 }
 
+async fn activity(State(supervisor): State<Arc<Supervisor>>) -> Json<Activity> {
+    Json(supervisor.activity.shown())
+}
+
 async fn events(State(supervisor): State<Arc<Supervisor>>) -> Response {
-    let body = Body::from_stream(changes(supervisor.processes.board().clone()));
+    let changes = changes(supervisor.processes.board().clone());
+    let work = supervisor.activity.told().map(Ok);
+    let body = Body::from_stream(stream::select(changes, work));
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
@@ -136,7 +144,7 @@ fn changes(board: Board) -> impl Stream<Item = Result<Bytes, Infallible>> {
 #[cfg(test)]
 mod tests {
     use berth_link::wire::process::{ProcessPhase, ProcessState};
-    use futures::{FutureExt, StreamExt};
+    use futures::FutureExt;
 
     use super::*;
 

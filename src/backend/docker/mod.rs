@@ -19,7 +19,8 @@ use tokio::{
 
 use super::{
     AgentBinary, AgentProgram, Backend, BackendError, Body, BodyRef, Change, ContainerRef, ContainerSpec,
-    Found, Guest, HostState, ImageRequest, InstanceId, OwnedItem, Owner, Reason, RunState,
+    Found, Guest, HostState, ImageRequest, InstanceId, LogRequest, LogStream, OwnedItem, Owner, Reason,
+    RunState,
 };
 use crate::config;
 
@@ -34,6 +35,7 @@ mod health;
 mod host;
 mod images;
 mod labels;
+mod logs;
 mod networks;
 mod owner_file;
 mod power;
@@ -165,6 +167,10 @@ impl Backend for DockerBackend {
                 Err(errors::refuse(&host.name, Reason::NotRunning, words))
             }),
         }
+    }
+
+    async fn logs(&self, container: &ContainerRef, request: &LogRequest) -> Result<LogStream, BackendError> {
+        logs::open(self.host(&container.body.host)?, container, request).await
     }
 
     fn brings_agents(&self) -> bool {

@@ -34,10 +34,8 @@ pub(super) struct Cluster {
     pub(super) instance: InstanceId,
     /// The program that is brought into containers.
     pub(super) agent: Option<AgentBinary>,
-    /// The ways into the containers.
-    pub(super) guests: ssh::Pool,
-    /// The operator's public keys, a line each.
-    pub(super) public_keys: String,
+    /// The ways into containers and onto nodes.
+    pub(super) ways: Ways,
     /// The last look.
     pub(super) look: watch::Sender<Look>,
     /// One clone of a source at a time: the source is locked for the whole of it.
@@ -52,6 +50,16 @@ pub(super) struct Cluster {
     pub(super) addresses: Mutex<HashMap<(u32, u64), IpAddr>>,
 }
 
+/// The ways into containers and onto nodes.
+pub(super) struct Ways {
+    /// The connections into containers.
+    pub(super) guests: ssh::Pool,
+    /// The operator's keys for them.
+    pub(super) keys: ssh::PrivateKeys,
+    /// The connections to nodes, where that is configured.
+    pub(super) nodes: Option<ssh::Pool>,
+}
+
 /// A container's place.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Place {
@@ -62,6 +70,36 @@ pub(super) struct Place {
 }
 
 impl Cluster {
+    /// A cluster that nobody has looked at yet.
+    pub(super) fn new(
+        client: Client,
+        config: ProxmoxBackend,
+        instance: InstanceId,
+        agent: Option<AgentBinary>,
+        ways: Ways,
+    ) -> Self {
+        Self {
+            client,
+            config,
+            instance,
+            agent,
+            ways,
+            look: watch::Sender::default(),
+            sources: Locks::default(),
+            bodies: Locks::default(),
+            promised: Mutex::default(),
+            given_up: Mutex::default(),
+            addresses: Mutex::default(),
+        }
+    }
+
+    /// The operator's public keys, a line each.
+    pub(super) async fn public_keys(&self) -> Result<String, BackendError> {
+        let keys =
+            self.ways.keys.public().await.map_err(|error| BackendError::new(Reason::SshAuthFailed, error))?;
+        Ok(keys.join("\n"))
+    }
+
     /// Where the container of a body is, or would be: by the number that is remembered, else by
     /// its tags. Absent: it has none.
     pub(super) fn place_of(&self, body: &BodyRef) -> Result<Option<Place>, BackendError> {
@@ -93,16 +131,17 @@ impl Cluster {
         let known: Option<ClusterGuest> = listed(&self.look.borrow());
         let guest = match known {
             Some(guest) => guest,
-            None => listed(&self.look_now().await?)
-                .ok_or_else(|| missing(format!("there is no CT {number} on the cluster, or the token may not see it")))?,
+            None => listed(&self.look_now().await?).ok_or_else(|| {
+                missing(format!("there is no CT {number} on the cluster, or the token may not see it"))
+            })?,
         };
         if guest.kind != GuestKind::Container {
             return Err(missing(format!("{number} is a virtual machine")));
         }
         let place = Place { node: guest.node, vmid };
         let configuration = self.configuration(&place).await?;
-        let configuration = configuration
-            .ok_or_else(|| missing(format!("CT {number} is no longer on {}", place.node)))?;
+        let configuration =
+            configuration.ok_or_else(|| missing(format!("CT {number} is no longer on {}", place.node)))?;
         if !configuration.template {
             return Err(missing(format!("CT {number} is a container, and not a template")));
         }
@@ -152,7 +191,8 @@ impl Cluster {
                 return Err(given_up(what));
             }
             if Instant::now() >= deadline {
-                let words = format!("{what}: the task {} still runs; its node's log says more", upid.as_str());
+                let words =
+                    format!("{what}: the task {} still runs; its node's log says more", upid.as_str());
                 return Err(BackendError::new(Reason::Failed, words));
             }
         }

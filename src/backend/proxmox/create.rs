@@ -79,9 +79,11 @@ pub(super) async fn create(
     spec: &ContainerSpec,
     progress: &watch::Sender<String>,
 ) -> Result<(), BackendError> {
-    let number = body.known.number.and_then(VmId::new).ok_or_else(|| {
-        BackendError::new(Reason::Failed, "no VMID was reserved for the container")
-    })?;
+    let number = body
+        .known
+        .number
+        .and_then(VmId::new)
+        .ok_or_else(|| BackendError::new(Reason::Failed, "no VMID was reserved for the container"))?;
     let _changing = cluster.bodies.lock(body.id).await;
     let making = Making { cluster, body, spec, progress, vmid: number };
     let made = making.run().await;
@@ -142,7 +144,8 @@ impl Making<'_> {
             return Err(self.occupied("belongs to something else"));
         }
         if !mark::may_be_adopted_by(&foreign.description, &self.body.owner) {
-            let words = format!("is not marked for it: its notes have no line berth-adopt: {}", self.body.owner);
+            let words =
+                format!("is not marked for it: its notes have no line berth-adopt: {}", self.body.owner);
             return Err(self.occupied(&words));
         }
         if foreign.template {
@@ -217,7 +220,8 @@ impl Making<'_> {
         let node = node_name(&self.body.host)?;
         let archive = os_template::find_or_fetch(self.cluster, &node, wanted_name, self.progress).await?;
         let infrastructure = &self.spec.infrastructure;
-        let settings = wanted(self.spec, &self.cluster.config, &Configuration::default(), &self.mark())?.settings;
+        let settings =
+            wanted(self.spec, &self.cluster.config, &Configuration::default(), &self.mark())?.settings;
         let features = Features { nesting: infrastructure.nesting, ..Features::default() };
         let disk = infrastructure.disk_bytes.unwrap_or(OS_TEMPLATE_DISK).div_ceil(1 << 30);
         let request = CreateRequest {
@@ -226,12 +230,15 @@ impl Making<'_> {
             storage: os_template::disk_storage(self.cluster, &node, infrastructure).await?,
             disk_gib: u32::try_from(disk).unwrap_or(u32::MAX),
             unprivileged: true,
-            ssh_public_keys: Some(self.cluster.public_keys.clone()),
+            ssh_public_keys: Some(self.cluster.public_keys().await?),
             password: None,
             pool: name(self.cluster.config.pool.as_ref())?,
             configuration: Change { features: infrastructure.nesting.then_some(features), ..settings },
         };
         let place = Place { node: node.clone(), vmid: self.vmid };
+        if self.is_given_up() {
+            return Err(given_up("making the container"));
+        }
         match self.cluster.client.create_container(&node, &request).await {
             Ok(upid) => {
                 self.say(format!("making CT {} from {wanted_name}", self.vmid));
@@ -258,7 +265,7 @@ impl Making<'_> {
     /// tells whether it was heard, and it may be heard late.
     async fn asked_in_vain(&self, error: Error, place: Place) -> Result<Place, BackendError> {
         let taken = matches!(error.cause(), Some(Cause::AlreadyExists(_)));
-        if !taken && error.effect() == Effect::Nothing {
+        if !taken && error.effect == Effect::Nothing {
             return Err(self.in_words(&error));
         }
         self.say("the cluster's answer was lost; looking whether it began");
@@ -365,7 +372,7 @@ impl Making<'_> {
 
 fn is_locked(error: &Error) -> bool {
     matches!(error.cause(), Some(Cause::Locked(Lock::Disk) | Cause::LockTimeout))
-        && error.effect() == Effect::Nothing
+        && error.effect == Effect::Nothing
 }
 
 /// A configured name in the cluster's own form.

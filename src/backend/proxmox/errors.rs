@@ -25,7 +25,9 @@ fn reason(failure: &Failure) -> Reason {
         Failure::Unauthorized(_) => Reason::Unauthorized,
         Failure::Denied { .. } => Reason::Forbidden,
         Failure::Refused { cause, .. } => of_cause(cause),
-        Failure::Unreachable(_) | Failure::Lost(_) | Failure::Proxy { .. } => Reason::Unreachable,
+        Failure::Unreachable(_) | Failure::Lost(_) | Failure::Proxy { .. } | Failure::Busy => {
+            Reason::Unreachable
+        }
         Failure::Unsendable(_) | Failure::Parameters { .. } | Failure::Unexpected { .. } => Reason::Failed,
     }
 }

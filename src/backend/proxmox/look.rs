@@ -75,7 +75,8 @@ impl Look {
             .map(|name| HostState {
                 name: name.clone(),
                 unreachable: Some(self.failure.clone().unwrap_or_else(|| {
-                    let words = if self.happened { "the cluster has no such node" } else { "not looked at yet" };
+                    let words =
+                        if self.happened { "the cluster has no such node" } else { "not looked at yet" };
                     words.to_owned()
                 })),
                 memory_bytes: 0,

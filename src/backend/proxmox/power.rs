@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::{
     client::{Cause, Effect, Error, RunState, Upid},
     cluster::{Cluster, Place},
-    errors,
-    inspect,
+    errors, inspect,
 };
 use crate::backend::{BackendError, ContainerRef, Reason};
 
@@ -70,7 +69,10 @@ async fn see_done(
         return Ok(());
     }
     ended?;
-    Err(BackendError::new(Reason::Failed, format!("{what}: asked of the cluster's high availability, not done yet")))
+    Err(BackendError::new(
+        Reason::Failed,
+        format!("{what}: asked of the cluster's high availability, not done yet"),
+    ))
 }
 
 /// A refusal that says it is so already is none; nor is a lost answer whose work was done.
@@ -84,7 +86,7 @@ async fn unless_done(
         (error.cause(), wanted),
         (Some(Cause::Running), RunState::Running) | (Some(Cause::NotRunning), RunState::Stopped)
     );
-    let unknown = error.effect() == Effect::Unknown;
+    let unknown = error.effect == Effect::Unknown;
     if (already || unknown) && is_in(cluster, place, wanted).await? {
         return Ok(());
     }

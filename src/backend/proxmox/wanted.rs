@@ -195,7 +195,10 @@ mod tests {
             ..Infrastructure::default()
         };
         let net0 = net0(&found(fixed));
-        assert!(net0.starts_with("name=eth0,bridge=vmbr1,ip=192.168.3.50/24,gw=192.168.3.1,tag=20"), "{net0}");
+        assert!(
+            net0.starts_with("name=eth0,bridge=vmbr1,ip=192.168.3.50/24,gw=192.168.3.1,tag=20"),
+            "{net0}"
+        );
     }
 
     #[rstest::rstest]

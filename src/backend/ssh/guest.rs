@@ -106,6 +106,10 @@ fn shortened(words: &str) -> String {
 
 #[async_trait]
 impl Guest for SshGuest {
+    fn host_key(&self) -> Option<String> {
+        Some(self.seen.to_string())
+    }
+
     async fn run(&self, request: ExecRequest) -> Result<ExecOutput, BackendError> {
         let stdin = request.stdin.as_ref().map_or(&b""[..], |stdin| stdin.expose_secret().as_bytes());
         self.run_with(&request, stdin).await

@@ -49,6 +49,13 @@ impl PrivateKeys {
         Self(vec![PrivateKeySource::File(path.into())])
     }
 
+    /// Their public halves, as they stand in an `authorized_keys`.
+    pub async fn public(&self) -> Result<Vec<String>, SshError> {
+        let keys = self.load().await?;
+        let public = keys.iter().map(|key| key.public_key().to_openssh());
+        public.map(|key| key.map_err(|error| SshError::KeyUnusable(error.to_string()))).collect()
+    }
+
     /// Reads all of them. The order is that of their algorithms: Ed25519, ECDSA, RSA.
     pub(super) async fn load(&self) -> Result<Vec<Arc<PrivateKey>>, SshError> {
         let mut keys = Vec::with_capacity(self.0.len());

@@ -7,6 +7,7 @@
 //! A pass repeats this until nothing more can be done at once. Every action is planned anew from
 //! what is there, so a pass may be cut off anywhere.
 
+pub mod activity;
 pub mod agent;
 pub mod execute;
 #[cfg(test)]

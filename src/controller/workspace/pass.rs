@@ -305,6 +305,7 @@ impl<'a> Pass<'a> {
             record: &self.record,
             observed: &self.observed,
             agent: self.linked_agent(),
+            worked_at: self.worked_at(),
             progress,
             now: Timestamp::now(),
         };
@@ -313,6 +314,11 @@ impl<'a> Pass<'a> {
             self.write_status(&before, after).await?;
         }
         Ok(())
+    }
+
+    fn worked_at(&self) -> Option<Timestamp> {
+        let body = self.record.body.as_ref()?;
+        self.context.agents.get(body.id).activity?.last()
     }
 
     /// The agent that has a link, where the workspace is to have one.

@@ -14,6 +14,7 @@ use crate::{
 };
 
 use super::{
+    activity::last_activity,
     phase::{Phase, Step},
     plan::{Observed, Settled},
     power::Power,
@@ -34,6 +35,8 @@ pub struct Situation<'a> {
     pub observed: &'a Observed,
     /// Its agent.
     pub agent: AgentSight,
+    /// When there was last work in it, as far as this leader was told.
+    pub worked_at: Option<Timestamp>,
     /// How far it has come.
     pub progress: &'a Progress,
     /// The time.
@@ -118,6 +121,12 @@ pub fn describe(before: &WorkspaceStatus, situation: &Situation<'_>) -> Workspac
             AgentSight::Missing => before.agent.clone().filter(|_| is_well(progress)),
             AgentSight::NotUsed => None,
         },
+        last_activity_at: last_activity(
+            before.last_activity_at.as_ref().map(|time| time.0),
+            situation.worked_at,
+            now,
+        )
+        .map(Time),
         operation: record.clone_job.clone(),
         git: record.git.clone(),
         provision_deadline: record.provision_deadline.map(Time),

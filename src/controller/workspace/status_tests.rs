@@ -34,6 +34,7 @@ fn said(before: &WorkspaceStatus, record: &Record, progress: &Progress, now: Tim
     let observed = running();
     let situation = Situation {
         agent: super::status::AgentSight::NotUsed,
+        worked_at: None,
         subject: &desired.subject,
         desired: Some(&desired),
         record,

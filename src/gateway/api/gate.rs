@@ -30,7 +30,7 @@ use super::{
     proxy,
     review::{Access, Reviewer},
 };
-use crate::{gateway::tickets::Grant, listener::Peer};
+use crate::{controller::workspace::power::Command, gateway::tickets::Grant, listener::Peer};
 
 /// Longest name of a namespace or an object.
 const NAME: usize = 253;
@@ -248,13 +248,20 @@ impl Api {
                 self.browsers.as_ref().ok_or_else(|| Problem::not_found("no browsers are served here"))?;
             return browsers.ticket(&admission.identity, &workspace, dev_server.as_deref());
         }
+        if let Operation::Power(command) = operation {
+            return self.power(&workspace, &admission.identity, command).await;
+        }
+        if let Operation::ContainerLog = operation {
+            let query = request.uri().query();
+            return log::of_container(self.controller.as_ref(), &workspace, query, admission).await;
+        }
         let agent = Agent::new(self.agents.clone(), reachable(&workspace)?);
         match (operation, dev_server) {
             (Operation::Exec, _) => exec::run(&agent, &self.settings, request).await,
             (Operation::ExecStream, _) => exec::stream(&agent, request, admission).await,
             (Operation::ExecRoot, _) => {
                 let wanted = exec::exec_request(request, &self.settings).await?;
-                let result = self.root.exec(&workspace, &admission.identity, wanted).await?;
+                let result = self.controller.exec_root(&workspace, &admission.identity, wanted).await?;
                 Ok(axum::Json(result).into_response())
             }
             (Operation::Log, Some(known)) => {
@@ -280,6 +287,21 @@ impl Api {
             (Operation::Events, _) => log::events(&agent, admission).await,
             (operation, known) => documents::perform(&agent, operation, known, request).await,
         }
+    }
+
+    /// The workspace need not run: a command may be just what gets it going.
+    async fn power(
+        &self,
+        workspace: &WorkspaceView,
+        by: &Identity,
+        command: Command,
+    ) -> Result<Response, Problem> {
+        if workspace.deleting {
+            let message = format!("workspace {}/{} is being deleted", workspace.namespace, workspace.name);
+            return Err(Problem::new(Reason::Gone, message));
+        }
+        let power = self.controller.command(workspace, by, command).await?;
+        Ok(axum::Json(power).into_response())
     }
 
     fn workspace(&self, namespace: &str, name: &str) -> Result<Arc<WorkspaceView>, Problem> {

@@ -1,4 +1,5 @@
-//! What is told as it happens: the output of a dev server, and the events of an agent.
+//! What is told as it happens: the output of a container and of a dev server, and the events of an
+//! agent.
 
 use std::time::Duration;
 
@@ -8,11 +9,14 @@ use futures::StreamExt;
 use http::{HeaderName, HeaderValue, Method, header};
 
 use super::{
+    Controller,
     agent::{Agent, PATIENCE, bounded, request, with_query},
     gate::Admission,
+    objects::WorkspaceView,
     problem::Problem,
     query::Query,
 };
+use crate::backend::LogRequest;
 
 /// Most lines from the end.
 const MOST_LINES: u64 = 2_000;
@@ -26,6 +30,43 @@ const TIME: Duration = Duration::from_secs(60);
 struct Wanted {
     path: String,
     follow: bool,
+}
+
+/// Answers with what the processes of a workspace's container printed, as text.
+pub async fn of_container(
+    controller: &dyn Controller,
+    workspace: &WorkspaceView,
+    query: Option<&str>,
+    admission: Admission,
+) -> Result<Response, Problem> {
+    let wanted = container_log(query)?;
+    let follow = wanted.follow;
+    let body = controller.log(workspace, wanted).await?;
+    let mut response = Response::new(match follow {
+        true => until_revoked(body, admission),
+        false => bounded(body, MOST_BYTES, Some(TIME)),
+    });
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    Ok(response)
+}
+
+fn container_log(query: Option<&str>) -> Result<LogRequest, Problem> {
+    let query = Query::parse(query, &["tailLines", "sinceSeconds", "follow", "timestamps"])?;
+    let tail = query.value("tailLines")?.unwrap_or(MOST_LINES);
+    if !(1..=MOST_LINES).contains(&tail) {
+        return Err(Problem::invalid(format!("tailLines: from 1 to {MOST_LINES}")));
+    }
+    let since: Option<u64> = query.value("sinceSeconds")?;
+    if since == Some(0) {
+        return Err(Problem::invalid("sinceSeconds: 1 or more"));
+    }
+    Ok(LogRequest {
+        tail: u32::try_from(tail).unwrap_or(u32::MAX),
+        since: since.map(Duration::from_secs),
+        follow: query.flag("follow")?.unwrap_or(false),
+        timestamps: query.flag("timestamps")?.unwrap_or(false),
+    })
 }
 
 /// Answers with lines as text.
@@ -110,6 +151,30 @@ mod tests {
     fn a_part_of_the_log(#[case] query: Option<&str>, #[case] path: &str, #[case] follow: bool) {
         let expected = Wanted { path: path.to_owned(), follow };
         assert_eq!(wanted(&web(), query).unwrap(), expected);
+    }
+
+    #[rstest]
+    #[case(None, 2000, None, false)]
+    #[case(Some("tailLines=7&sinceSeconds=60&follow"), 7, Some(60), true)]
+    fn a_part_of_the_containers_log(
+        #[case] query: Option<&str>,
+        #[case] tail: u32,
+        #[case] since: Option<u64>,
+        #[case] follow: bool,
+    ) {
+        let since = since.map(Duration::from_secs);
+        let expected = LogRequest { tail, since, follow, timestamps: false };
+        assert_eq!(container_log(query).unwrap(), expected);
+    }
+
+    #[rstest]
+    #[case("tailLines=0", Reason::Invalid)]
+    #[case("tailLines=2001", Reason::Invalid)]
+    #[case("sinceSeconds=0", Reason::Invalid)]
+    #[case("sinceSeconds=-5", Reason::BadRequest)]
+    #[case("sinceOffset=5", Reason::BadRequest)]
+    fn no_part_of_the_containers_log(#[case] query: &str, #[case] expected: Reason) {
+        assert_eq!(container_log(Some(query)).unwrap_err().reason, expected);
     }
 
     #[rstest]

@@ -19,6 +19,8 @@
 //! | `GET PUT DELETE workspaces/{name}/files`, `GET .../files/list`, `GET PUT .../files/archive` | query `path`, `offset`, `limit`, `mode`, `ifMatch`, `recursive` | `get` or `create` `workspaces/files` |
 //! | `GET workspaces/{name}/git`, `GET .../git/diff`, `POST .../git/{stage,unstage,discard,commit}` | [`berth_link::wire::git`] | `get` or `create` `workspaces/git` |
 //! | `GET workspaces/{name}/processes`, `GET .../processes/system`, `POST .../processes/{id}/restart` | supervised processes, and all of them | `get` or `create` `workspaces/processes` |
+//! | `POST workspaces/{name}/{start,stop,restart}` | has the command written into `status.power`, and answers with that | `create` `workspaces/...` |
+//! | `GET workspaces/{name}/log` | text: what the container's processes printed; query `tailLines`, `sinceSeconds`, `follow`, `timestamps` | `get` `workspaces/log` |
 //! | `GET workspaces/{name}/{activity,stats,events}` | [`berth_link::wire::system`], [`berth_link::wire::Event`] a line | `get` `workspaces/...` |
 //! | `GET devservers/{name}/log` | text; query `tailLines`, `sinceOffset`, `follow`, `timestamps` | `get` `devservers/log` |
 //! | `GET devservers/{name}/errors` | [`berth_link::wire::process::DetectedErrors`] | `get` `devservers/errors` |
@@ -34,11 +36,13 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use axum::Router;
+use axum::{Router, body::Body};
 use berth_link::wire::exec::{ExecRequest, ExecResult};
 use tokio_util::sync::CancellationToken;
 
-use crate::gateway::access::Agents;
+use crate::{
+    api::PowerStatus, backend::LogRequest, controller::workspace::power::Command, gateway::access::Agents,
+};
 
 pub mod agent;
 mod attach;
@@ -107,17 +111,27 @@ impl Default for Settings {
     }
 }
 
-/// Running commands as root in a workspace: not the agent's to do, which runs as the workspace's
-/// user.
+/// What only the controllers can do, which hold the backends and write the status.
 #[async_trait]
-pub trait RootExec: Send + Sync {
-    /// Runs a command and waits for it.
-    async fn exec(
+pub trait Controller: Send + Sync {
+    /// Runs a command as root and waits for it. The agent runs as the workspace's user.
+    async fn exec_root(
         &self,
         workspace: &WorkspaceView,
         by: &Identity,
         request: ExecRequest,
     ) -> Result<ExecResult, Problem>;
+
+    /// Has a command to the workspace written down. Whatever it takes is done after that.
+    async fn command(
+        &self,
+        workspace: &WorkspaceView,
+        by: &Identity,
+        command: Command,
+    ) -> Result<PowerStatus, Problem>;
+
+    /// Opens the log of the workspace's container, whether its agent is there or not.
+    async fn log(&self, workspace: &WorkspaceView, request: LogRequest) -> Result<Body, Problem>;
 }
 
 /// What the handlers stand on.
@@ -125,7 +139,7 @@ pub struct Api {
     agents: Arc<dyn Agents>,
     objects: Arc<dyn Objects>,
     reviewer: Reviewer,
-    root: Arc<dyn RootExec>,
+    controller: Arc<dyn Controller>,
     limits: RateLimits,
     settings: Settings,
     stop: CancellationToken,
@@ -138,7 +152,7 @@ impl Api {
         agents: Arc<dyn Agents>,
         objects: Arc<dyn Objects>,
         reviewer: Reviewer,
-        root: Arc<dyn RootExec>,
+        controller: Arc<dyn Controller>,
         settings: Settings,
     ) -> Self {
         let limits = RateLimits::new(settings.rates);
@@ -146,7 +160,7 @@ impl Api {
             agents,
             objects,
             reviewer,
-            root,
+            controller,
             limits,
             settings,
             stop: CancellationToken::new(),

@@ -9,6 +9,7 @@ use berth_link::wire::process::ProcessId;
 use url::form_urlencoded;
 
 use super::problem::{Problem, Reason};
+use crate::controller::workspace::power::Command;
 
 /// The resources that have subresources here. The bare kinds are kube-apiserver's.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -61,10 +62,14 @@ const WORKSPACE_SUBRESOURCES: &[Subresource] = &[
     subresource("exec-root", "ExecOptions", &["create"]),
     subresource("files", "File", &["create", "delete", "get", "update"]),
     subresource("git", "GitStatus", &["create", "get"]),
+    subresource("log", "Log", &["get"]),
     subresource("portforward", "PortForwardOptions", &["create", "get"]),
     subresource("processes", "Processes", &["create", "get"]),
     subresource("proxy", "ProxyOptions", &["create", "delete", "get", "patch", "update"]),
+    subresource("restart", "Restart", &["create"]),
+    subresource("start", "Start", &["create"]),
     subresource("stats", "Stats", &["get"]),
+    subresource("stop", "Stop", &["create"]),
     subresource("terminals", "Terminals", &["create", "delete", "get"]),
     subresource("ticket", "Ticket", &["create"]),
 ];
@@ -140,12 +145,16 @@ pub enum Operation {
     SystemProcesses,
     /// Start a supervised process again.
     RestartProcess(ProcessId),
+    /// Start, stop or restart the workspace.
+    Power(Command),
     /// When somebody last worked.
     Activity,
     /// What the container uses.
     Stats,
     /// What the agent tells, as it happens.
     Events,
+    /// What the container's processes printed.
+    ContainerLog,
     /// The output of a dev server.
     Log,
     /// Errors in the output of a dev server.
@@ -226,9 +235,13 @@ impl Operation {
             (Resource::Workspaces, "processes", [id, "restart"], "POST") => {
                 Self::RestartProcess(process(id)?)
             }
+            (Resource::Workspaces, name @ ("start" | "stop" | "restart"), [], "POST") => {
+                Self::Power(command(name)?)
+            }
             (Resource::Workspaces, "activity", [], "GET") => Self::Activity,
             (Resource::Workspaces, "stats", [], "GET") => Self::Stats,
             (Resource::Workspaces, "events", [], "GET") => Self::Events,
+            (Resource::Workspaces, "log", [], "GET") => Self::ContainerLog,
             (Resource::DevServers, "log", [], "GET") => Self::Log,
             (Resource::DevServers, "errors", [], "GET") => Self::Errors,
             (Resource::DevServers, "restart", [], "POST") => Self::RestartDevServer,
@@ -258,10 +271,11 @@ impl Operation {
             | Self::WriteArchive => "files",
             Self::GitStatus | Self::GitDiff | Self::GitChange(_) => "git",
             Self::Processes | Self::SystemProcesses | Self::RestartProcess(_) => "processes",
+            Self::Power(command) => command.word(),
             Self::Activity => "activity",
             Self::Stats => "stats",
             Self::Events => "events",
-            Self::Log => "log",
+            Self::ContainerLog | Self::Log => "log",
             Self::Errors => "errors",
             Self::RestartDevServer => "restart",
             // A ticket is good for nothing more than its maker may do.
@@ -285,6 +299,7 @@ impl Operation {
             | Self::WriteArchive
             | Self::GitChange(_)
             | Self::RestartProcess(_)
+            | Self::Power(_)
             | Self::RestartDevServer
             | Self::Ticket(_) => true,
             Self::Terminals
@@ -298,6 +313,7 @@ impl Operation {
             | Self::Activity
             | Self::Stats
             | Self::Events
+            | Self::ContainerLog
             | Self::Log
             | Self::Errors => false,
         }
@@ -327,7 +343,7 @@ impl Operation {
             | Self::WriteArchive
             | Self::GitDiff
             | Self::GitChange(_) => Class::Files,
-            Self::RestartProcess(_) | Self::RestartDevServer => Class::Lifecycle,
+            Self::Power(_) | Self::RestartProcess(_) | Self::RestartDevServer => Class::Lifecycle,
             Self::Terminals
             | Self::GitStatus
             | Self::Processes
@@ -335,6 +351,7 @@ impl Operation {
             | Self::Activity
             | Self::Stats
             | Self::Events
+            | Self::ContainerLog
             | Self::Log
             | Self::Errors => Class::Read,
         }
@@ -369,6 +386,11 @@ fn proxy(resource: Resource, rest: &str) -> Result<Operation, Problem> {
             Ok(Operation::Proxy { port: Some(port), path: path.to_owned() })
         }
     }
+}
+
+fn command(name: &str) -> Result<Command, Problem> {
+    let found = Command::ALL.into_iter().find(|command| command.word() == name);
+    found.ok_or_else(|| Problem::not_found(format!("{name:?} is no command")))
 }
 
 fn process(segment: &str) -> Result<ProcessId, Problem> {

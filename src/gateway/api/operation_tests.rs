@@ -8,6 +8,7 @@ use super::{
     operation::{GitChange, Operation, Resource},
     problem::Reason,
 };
+use crate::controller::workspace::power::Command;
 
 const W: Resource = Resource::Workspaces;
 const D: Resource = Resource::DevServers;
@@ -29,6 +30,8 @@ fn id(name: &str) -> ProcessId {
 #[case(D, "proxy", "GET", false, Operation::Proxy { port: None, path: "/".to_owned() })]
 #[case(D, "proxy/x", "GET", false, Operation::Proxy { port: None, path: "/x".to_owned() })]
 #[case(D, "log", "GET", false, Operation::Log)]
+#[case(W, "log", "GET", false, Operation::ContainerLog)]
+#[case(W, "stop", "POST", false, Operation::Power(Command::Stop))]
 fn requests_ask_for(
     #[case] resource: Resource,
     #[case] path: &str,
@@ -41,10 +44,12 @@ fn requests_ask_for(
 
 #[rstest]
 #[case(W, "shell", "GET", Reason::NotFound)]
-#[case(W, "log", "GET", Reason::NotFound)]
+#[case(W, "log", "POST", Reason::MethodNotAllowed)]
 #[case(D, "exec", "POST", Reason::NotFound)]
 #[case(W, "exec", "GET", Reason::BadRequest)]
 #[case(W, "exec", "DELETE", Reason::MethodNotAllowed)]
+#[case(W, "stop", "GET", Reason::MethodNotAllowed)]
+#[case(W, "restart/now", "POST", Reason::NotFound)]
 #[case(W, "git/push", "POST", Reason::NotFound)]
 #[case(W, "git/diff", "POST", Reason::MethodNotAllowed)]
 #[case(W, "proxy/0/x", "GET", Reason::BadRequest)]
@@ -81,6 +86,7 @@ fn a_reader_can_not(#[case] path: &str, #[case] method: Method, #[case] upgrade:
 #[case(W, "files")]
 #[case(W, "git/diff")]
 #[case(W, "stats")]
+#[case(W, "log")]
 #[case(D, "log")]
 #[case(D, "errors")]
 fn a_reader_can(#[case] resource: Resource, #[case] path: &str) {
@@ -97,6 +103,9 @@ fn what_an_operation_needs_can_be_given() {
         (W, "git/stage", Method::POST, false),
         (D, "proxy", Method::GET, false),
         (D, "restart", Method::POST, false),
+        (W, "start", Method::POST, false),
+        (W, "stop", Method::POST, false),
+        (W, "restart", Method::POST, false),
     ];
     for (resource, path, method, upgrade) in all {
         let operation = Operation::parse(resource, path, &method, upgrade).unwrap();

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::api::{
-    ErrorStatus, OperatingMode, Workspace,
+    ErrorStatus, Workspace,
     condition::{AVAILABLE, READY, RECONCILING, STALLED},
 };
 
@@ -96,7 +96,7 @@ fn seen(event: &Event) -> SeenEvent {
 pub fn of_workspace(workspace: &Workspace) -> Diagnosis {
     let name = workspace.name_any();
     let status = workspace.status.clone().unwrap_or_default();
-    let suspended = workspace.spec.operating_mode == OperatingMode::Suspended;
+    let suspended = workspace.is_to_be_suspended();
     let seen = status.observed_generation == workspace.metadata.generation;
     let unseen =
         (!seen).then(|| unseen(status.observed_generation, workspace.creation_timestamp().map(|t| t.0)));

@@ -12,11 +12,13 @@ use axum::{
     routing::{get, post},
 };
 use berth::{
-    backend::BodyId,
+    api::PowerStatus,
+    backend::{BodyId, LogRequest},
+    controller::workspace::power::Command,
     gateway::{
         access::{AgentError, Agents, Tunnel},
         api::{
-            self, Api, RootExec, Settings,
+            self, Api, Controller, Settings,
             identity::Identity,
             objects::{DevServerView, Objects, WorkspaceView},
             problem::{Problem, Reason},
@@ -83,12 +85,31 @@ impl Objects for Known {
     }
 }
 
-struct NoRoot;
+struct NoController;
 
 #[async_trait]
-impl RootExec for NoRoot {
-    async fn exec(&self, _: &WorkspaceView, by: &Identity, _: ExecRequest) -> Result<ExecResult, Problem> {
+impl Controller for NoController {
+    async fn exec_root(
+        &self,
+        _: &WorkspaceView,
+        by: &Identity,
+        _: ExecRequest,
+    ) -> Result<ExecResult, Problem> {
         Err(Problem::new(Reason::Conflict, format!("no root for {} of {:?}", by.user, by.groups)))
+    }
+
+    async fn command(
+        &self,
+        _: &WorkspaceView,
+        by: &Identity,
+        command: Command,
+    ) -> Result<PowerStatus, Problem> {
+        Err(Problem::new(Reason::Conflict, format!("no {} for {}", command.word(), by.user)))
+    }
+
+    /// A log that outlasts what kube-apiserver gives an ordinary request.
+    async fn log(&self, _: &WorkspaceView, _: LogRequest) -> Result<Body, Problem> {
+        Ok(ticks(|tick| format!("{tick}\n").into()))
     }
 }
 
@@ -149,7 +170,7 @@ async fn serve(client: Client, stop: CancellationToken) -> (SocketAddr, String) 
     let address = listener.local_addr().unwrap();
     let reviewer = Reviewer::new(Arc::new(ClusterReviews(client.clone())));
     let handlers =
-        Api::new(Arc::new(agent()), Arc::new(Known), reviewer, Arc::new(NoRoot), Settings::default());
+        Api::new(Arc::new(agent()), Arc::new(Known), reviewer, Arc::new(NoController), Settings::default());
     let front_proxy = api::front_proxy::follow(client, stop.clone());
     let (held, certificate) = watch::channel(Some(certificate));
     tokio::spawn(async move {
@@ -366,9 +387,11 @@ async fn who_asks_comes_through(plane: &ControlPlane, client: &Client) {
 async fn long_requests_last(client: Client) {
     let terminal = channels(&client, "workspaces/web/attach?terminal=clock");
     let request = Request::get(of_object("devservers/clock/log?follow=true")).body(Vec::new()).unwrap();
-    let (terminal, log) = tokio::join!(terminal, client.request_text(request));
+    let own = Request::get(of_object("workspaces/web/log?follow=true")).body(Vec::new()).unwrap();
+    let (terminal, log, own) = tokio::join!(terminal, client.request_text(request), client.request_text(own));
     let terminal = terminal.unwrap();
     assert_eq!(terminal.len() as u64, TICKS, "{terminal:?}");
     assert!(terminal.last().is_some_and(|(channel, status)| *channel == 3 && status.contains("Success")));
     assert_eq!(log.unwrap().lines().count() as u64, TICKS);
+    assert_eq!(own.unwrap().lines().count() as u64, TICKS);
 }

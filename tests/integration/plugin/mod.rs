@@ -107,6 +107,21 @@ async fn suspend_and_resume_write_the_spec() {
 }
 
 #[tokio::test]
+async fn what_a_command_stopped_is_started_by_a_command() {
+    let namespace = control_plane().await.namespace("plugin").await;
+    objects::workspace(&namespace, "a", json!({})).await;
+    let power = json!({"state": "Suspended", "reason": "Requested", "by": "ada", "at": "2026-01-01T00:00:00Z", "generation": 1});
+    set_status(&namespace, "a", json!({"power": power})).await;
+    for word in ["resume", "restart"] {
+        // There is no gateway, so it shows that the subresource was asked for.
+        let output = plugin(&namespace.name, &[word, "a"]).await;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(text(&output.stderr).starts_with("error: the cluster does not serve this part of Berth\n"));
+    }
+    namespace.delete().await;
+}
+
+#[tokio::test]
 async fn why_says_what_is_wrong_and_what_to_do() {
     let namespace = control_plane().await.namespace("plugin").await;
     objects::workspace(&namespace, "a", json!({})).await;
@@ -182,7 +197,6 @@ async fn wait_says_why_it_gives_up(
 #[rstest]
 #[case(&["exec", "a"])]
 #[case(&["cp", "a", "b"])]
-#[case(&["restart", "a"])]
 #[case(&["--context", "nobody", "why"])]
 #[tokio::test]
 async fn a_wrong_line_has_a_code_of_its_own(#[case] arguments: &[&str]) {

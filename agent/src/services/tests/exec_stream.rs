@@ -165,7 +165,7 @@ async fn a_command_that_runs_on_is_work_whenever_it_has_input_or_output(
     let scene = Scene::new().await;
     nix::unistd::mkfifo(&scene.path("gate"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let mut session = Session::start(&scene, start).await;
-    let begun = worked_at(&scene).await;
+    let begun = worked_at(&scene);
     // Moments are told to the millisecond.
     while Timestamp::now() < begun + Duration::from_millis(2) {
         tokio::task::yield_now().await;
@@ -176,10 +176,9 @@ async fn a_command_that_runs_on_is_work_whenever_it_has_input_or_output(
     } else {
         session.give(input).await;
     }
-    soon(async { while worked_at(&scene).await <= begun {} }).await;
+    until(|| worked_at(&scene) > begun).await;
 }
 
-async fn worked_at(scene: &Scene) -> Timestamp {
-    let (_, activity) = scene.ask("GET", "/v1/activity", Value::Null).await;
-    activity["terminalAt"].as_str().unwrap().parse().unwrap()
+fn worked_at(scene: &Scene) -> Timestamp {
+    scene.activity.shown().terminal_at.unwrap()
 }

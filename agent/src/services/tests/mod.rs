@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::{Settings, router};
+use crate::activity::ActivityLog;
 
 mod exec;
 mod exec_stream;
@@ -44,6 +46,7 @@ async fn until(holds: impl Fn() -> bool) {
 struct Scene {
     folder: TempDir,
     client: SendRequest<Body>,
+    activity: Arc<ActivityLog>,
 }
 
 impl Scene {
@@ -52,19 +55,21 @@ impl Scene {
         for each in ["workspace", "home"] {
             std::fs::create_dir(folder.path().join(each)).unwrap();
         }
-        let router = router(Settings {
+        let settings = Settings {
             workspace: folder.path().join("workspace"),
             home: folder.path().join("home"),
             user: "dev".to_owned(),
             shell: "/bin/bash".into(),
-        });
+        };
+        let activity = Arc::<ActivityLog>::default();
+        let router = router(settings, Arc::clone(&activity));
         let (near, far) = tokio::io::duplex(64 << 10);
         let service = service_fn(move |request: Request<Incoming>| router.clone().oneshot(request));
         tokio::spawn(berth_link::transport::server().serve_connection(TokioIo::new(far), service));
         let (client, connection) =
             berth_link::transport::client().handshake(TokioIo::new(near)).await.unwrap();
         tokio::spawn(connection);
-        Self { folder, client }
+        Self { folder, client, activity }
     }
 
     fn path(&self, name: &str) -> PathBuf {

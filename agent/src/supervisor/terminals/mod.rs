@@ -114,7 +114,7 @@ async fn attach(
     let terminal = supervisor.terminals.join(&name, &query)?;
     let same = query.terminal.as_ref().is_none_or(|id| *id == terminal.id);
     let since = query.since.filter(|_| same);
-    let frames = Body::from_stream(view::view(terminal, since, body));
+    let frames = Body::from_stream(view::view(terminal, since, body, Arc::clone(&supervisor.activity)));
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], frames).into_response())
 }
 

@@ -20,6 +20,8 @@ use super::{
     terminal::{Progress, Terminal, Viewer},
 };
 
+use crate::activity::{ActivityLog, Work};
+
 /// Bytes in one frame.
 const MOST: usize = 32 << 10;
 
@@ -31,6 +33,7 @@ struct View {
     lost: bool,
     input: Option<AbortOnDropHandle<Result<(), FrameError>>>,
     over: bool,
+    activity: Arc<ActivityLog>,
     _viewer: Viewer,
 }
 
@@ -39,13 +42,16 @@ pub fn view(
     terminal: Arc<Terminal>,
     since: Option<u64>,
     body: Body,
+    activity: Arc<ActivityLog>,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let taking = take(Arc::clone(&terminal), body, Arc::clone(&activity));
     let view = View {
         progress: terminal.progress(),
         offset: terminal.begin(since),
         lost: true,
-        input: Some(AbortOnDropHandle::new(tokio::spawn(take(Arc::clone(&terminal), body)))),
+        input: Some(AbortOnDropHandle::new(tokio::spawn(taking))),
         over: false,
+        activity,
         _viewer: terminal.seen(),
         terminal,
     };
@@ -68,6 +74,7 @@ impl View {
             match self.terminal.read(self.offset, MOST) {
                 Reading::Bytes(bytes) => {
                     self.offset += bytes.len() as u64;
+                    self.activity.touch(Work::Terminal);
                     return Some(Frame::bytes(Kind::Stdout, bytes));
                 }
                 Reading::Dropped(start) => {
@@ -105,14 +112,17 @@ async fn refused(input: &mut Option<AbortOnDropHandle<Result<(), FrameError>>>) 
 }
 
 /// Takes what a viewer sends.
-async fn take(terminal: Arc<Terminal>, mut body: Body) -> Result<(), FrameError> {
+async fn take(terminal: Arc<Terminal>, mut body: Body, activity: Arc<ActivityLog>) -> Result<(), FrameError> {
     let mut decoder = Decoder::default();
     while let Some(Ok(part)) = body.frame().await {
         let Ok(bytes) = part.into_data() else { continue };
         decoder.push(&bytes);
         while let Some(frame) = decoder.next_frame()? {
             match frame.kind {
-                Kind::Stdin => terminal.write(frame.payload).await,
+                Kind::Stdin => {
+                    activity.touch(Work::Terminal);
+                    terminal.write(frame.payload).await;
+                }
                 Kind::Resize => terminal.resize(frame.parse::<Size>()?),
                 _ => {}
             }

@@ -50,6 +50,9 @@ pub struct ContainerStatus {
     /// none.
     #[serde(default, rename = "maxdisk", deserialize_with = "wire::optional_number")]
     pub disk: Option<u64>,
+    /// Its first process on the node, while it runs: one boot has one, and another boot another.
+    #[serde(default, deserialize_with = "wire::optional_number")]
+    pub pid: Option<u64>,
     /// For how many seconds it runs.
     #[serde(default, deserialize_with = "wire::optional_number")]
     pub uptime: Option<u64>,

@@ -28,6 +28,8 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::BodyExt;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::{
@@ -43,14 +45,16 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::{
-    Api, GROUP, RootExec, Settings, VERSION,
+    Api, Controller, GROUP, Settings, VERSION,
     identity::Identity,
     objects::{DevServerView, Objects, WorkspaceView},
     problem::Problem,
     review::{Access, ReviewError, Reviewer, Reviews},
 };
 use crate::{
-    backend::BodyId,
+    api::PowerStatus,
+    backend::{BodyId, LogRequest},
+    controller::workspace::power::Command,
     gateway::access::{AgentError, Agents, Tunnel},
     link::token::Epoch,
 };
@@ -132,12 +136,32 @@ impl Objects for Known {
     }
 }
 
-struct Root;
+struct Leader;
 
 #[async_trait]
-impl RootExec for Root {
-    async fn exec(&self, _: &WorkspaceView, by: &Identity, _: ExecRequest) -> Result<ExecResult, Problem> {
+impl Controller for Leader {
+    async fn exec_root(
+        &self,
+        _: &WorkspaceView,
+        by: &Identity,
+        _: ExecRequest,
+    ) -> Result<ExecResult, Problem> {
         Ok(ExecResult { stdout: format!("root for {}", by.user), ..ExecResult::default() })
+    }
+
+    async fn command(
+        &self,
+        workspace: &WorkspaceView,
+        by: &Identity,
+        command: Command,
+    ) -> Result<PowerStatus, Problem> {
+        let (state, at) = (format!("{command:?}"), Time(Timestamp::UNIX_EPOCH));
+        let reason = workspace.name.clone();
+        Ok(PowerStatus { state, reason, by: by.user.clone(), at, generation: 1 })
+    }
+
+    async fn log(&self, workspace: &WorkspaceView, request: LogRequest) -> Result<Body, Problem> {
+        Ok(Body::from(format!("{} {} {}\n", workspace.name, request.tail, request.follow)))
     }
 }
 
@@ -320,7 +344,7 @@ fn world_of(routes: Router, settings: Settings) -> World {
     let reviewer = Reviewer::new(people.clone());
     let stop = CancellationToken::new();
     let api =
-        Api::new(Arc::new(agent), Arc::new(Known), reviewer, Arc::new(Root), settings).until(stop.clone());
+        Api::new(Arc::new(agent), Arc::new(Known), reviewer, Arc::new(Leader), settings).until(stop.clone());
     World { api: Arc::new(api), asked, people, stop }
 }
 

@@ -15,6 +15,10 @@ use crate::{gateway::api::rates::Rates, listener::Peer};
 #[case("developer", "POST", "devservers/web/restart", 204)]
 #[case("developer", "POST", "workspaces/web/exec-root", 403)]
 #[case("stranger", "GET", "workspaces/web/stats", 403)]
+#[case("reader", "POST", "workspaces/web/restart", 403)]
+#[case("reader", "POST", "workspaces/web/stop", 403)]
+#[case("developer", "GET", "workspaces/web/stop", 405)]
+#[case("developer", "POST", "workspaces/web/stop", 200)]
 #[tokio::test]
 async fn rights_decide(#[case] user: &str, #[case] method: &str, #[case] path: &str, #[case] expected: u16) {
     let (status, body) = world().asked(user, method, path, "{}").await;
@@ -76,6 +80,37 @@ async fn problems_have_stable_words(#[case] path: &str, #[case] code: u16, #[cas
     let (status, body) = world().asked("developer", "GET", path, "").await;
     assert_eq!((status.as_u16(), body["reason"].as_str()), (code, Some(reason)), "{body}");
     assert_eq!(body["kind"], "Status");
+}
+
+#[rstest]
+#[case("web", "stop", "Stop")]
+#[case("asleep", "start", "Start")]
+#[case("young", "restart", "Restart")]
+#[tokio::test]
+async fn a_command_needs_no_agent(#[case] workspace: &str, #[case] word: &str, #[case] expected: &str) {
+    let world = world();
+    let path = format!("workspaces/{workspace}/{word}");
+    let (status, body) = world.asked("developer", "POST", &path, "").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!((&body["state"], &body["by"]), (&json!(expected), &json!("developer")));
+    assert!(world.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_log_of_a_container_needs_no_agent() {
+    let world = world();
+    let request = |query: &str| {
+        let path = format!("/apis/{GROUP}/{VERSION}/namespaces/team/workspaces/asleep/log{query}");
+        let mut request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        request.extensions_mut().insert(identity("reader"));
+        request
+    };
+    let response = world.router().oneshot(request("?tailLines=5")).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
+    let text = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(text, "asleep 5 false\n");
+    let refused = world.router().oneshot(request("?tailLines=0")).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
 }
 
 #[tokio::test]
