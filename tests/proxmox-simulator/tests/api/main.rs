@@ -3,5 +3,6 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod client;
+mod faults;
 mod life;
 mod rules;
