@@ -1,6 +1,6 @@
 //! Conversations with the simulated API, word for word.
 
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod client;
 mod faults;
