@@ -99,24 +99,37 @@ mod tests {
         "#words\narch: amd64\nparent: one\n\n[one]\narch: amd64\nsnaptime: 1\n",
         "#words\narch: amd64\nparent: one\nBOTH\n[one]\narch: amd64\nsnaptime: 1\n"
     )]
-    #[case::before_what_is_pending("arch: amd64\n[pve:pending]\nmemory: 1\n", "arch: amd64\nBOTH[pve:pending]\nmemory: 1\n")]
+    #[case::before_what_is_pending(
+        "arch: amd64\n[pve:pending]\nmemory: 1\n",
+        "arch: amd64\nBOTH[pve:pending]\nmemory: 1\n"
+    )]
     #[case::nothing_but_a_section("[one]\narch: amd64\n", "BOTH[one]\narch: amd64\n")]
-    #[case::of_a_snapshot_alone("arch: amd64\n\n[one]\nBOTHdev0: /dev/net/tun\n", "arch: amd64\nBOTH\n[one]\nBOTHdev0: /dev/net/tun\n")]
+    #[case::of_a_snapshot_alone(
+        "arch: amd64\n\n[one]\nBOTHdev0: /dev/net/tun\n",
+        "arch: amd64\nBOTH\n[one]\nBOTHdev0: /dev/net/tun\n"
+    )]
     #[case::in_a_comment("#ALLOW\n#MOUNTarch: amd64\n", "#ALLOW\n#MOUNTarch: amd64\nBOTH")]
     #[case::only_described("#dev0: /dev/net/tun\narch: amd64\n", "#dev0: /dev/net/tun\narch: amd64\nBOTH")]
-    #[case::one_of_two("lxc.cgroup2.devices.allow: c 10:200 rwm\narch: amd64\n", "lxc.cgroup2.devices.allow: c 10:200 rwm\narch: amd64\nMOUNT")]
-    #[case::another_device("lxc.mount.entry: /dev/fuse dev/fuse none bind\ndev0: /dev/kvm\n", "lxc.mount.entry: /dev/fuse dev/fuse none bind\ndev0: /dev/kvm\nBOTH")]
+    #[case::one_of_two(
+        "lxc.cgroup2.devices.allow: c 10:200 rwm\narch: amd64\n",
+        "lxc.cgroup2.devices.allow: c 10:200 rwm\narch: amd64\nMOUNT"
+    )]
+    #[case::another_device(
+        "lxc.mount.entry: /dev/fuse dev/fuse none bind\ndev0: /dev/kvm\n",
+        "lxc.mount.entry: /dev/fuse dev/fuse none bind\ndev0: /dev/kvm\nBOTH"
+    )]
     fn lines_are_put_before_the_first_section(#[case] text: &str, #[case] wanted: &str) {
         let mount = format!("{MOUNT}\n");
-        let fill =
-            |text: &str| text.replace("BOTH", BOTH).replace("MOUNT", &mount).replace("ALLOW", ALLOW);
+        let fill = |text: &str| text.replace("BOTH", BOTH).replace("MOUNT", &mount).replace("ALLOW", ALLOW);
         assert_eq!(with_tun(&fill(text)).unwrap(), fill(wanted));
     }
 
     #[rstest]
     #[case("BOTH")]
     #[case("arch: amd64\nBOTH\n[one]\narch: amd64\n")]
-    #[case("lxc.cgroup2.devices.allow = c 10:200 rw\nlxc.mount.entry =/dev/net/tun  dev/net/tun none bind 0 0\n")]
+    #[case(
+        "lxc.cgroup2.devices.allow = c 10:200 rw\nlxc.mount.entry =/dev/net/tun  dev/net/tun none bind 0 0\n"
+    )]
     #[case("dev0: /dev/net/tun\n")]
     #[case("dev12: /dev/net/tun,mode=0666\n")]
     #[case("dev0: mode=0666\ndev1: path=/dev/net/tun\n")]

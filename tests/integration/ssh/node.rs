@@ -71,10 +71,8 @@ async fn the_device_is_given_once() {
 #[tokio::test]
 async fn a_configuration_that_is_locked_is_left_alone() {
     let (server, host) = node().await;
-    server.sh(
-        "mkdir -p /run/lock/lxc
-         flock /run/lock/lxc/pve-config-105.lock sh -c 'touch /tmp/locked; sleep 60' >/dev/null 2>&1 &",
-    );
+    server.sh("mkdir -p /run/lock/lxc
+         flock /run/lock/lxc/pve-config-105.lock sh -c 'touch /tmp/locked; sleep 60' >/dev/null 2>&1 &");
     server.until("test -e /tmp/locked").await;
     let error = give_tun(&host, "105".parse().unwrap()).await.unwrap_err();
     assert_eq!(error.reason, Reason::Locked, "{error}");
