@@ -12,7 +12,7 @@ use crate::{
     api::{DevServer, Template, Workspace},
     backend::{
         AgentBinary, Backends, InstanceId, SharedBackend, docker::DockerBackend, memory::MemoryBackend,
-        metered::Metered,
+        metered::Metered, proxmox::ProxmoxBackend,
     },
     config::{BackendConfig, Config, GatewayConfig},
     controller::{
@@ -366,18 +366,23 @@ fn connect_one(
     instance: &InstanceId,
     agent: Option<AgentBinary>,
 ) -> anyhow::Result<SharedBackend> {
-    match (&backend.docker, &backend.memory) {
-        (Some(docker), _) => DockerBackend::connect(docker, instance.clone(), agent)
-            .with_context(|| format!("backend {:?} can not be set up", backend.name)),
-        (None, Some(memory)) => Ok(MemoryBackend::new(memory, instance.clone())),
-        (None, None) => anyhow::bail!("backend {:?} has no kind", backend.name),
+    let set_up = || format!("backend {:?} can not be set up", backend.name);
+    if let Some(docker) = &backend.docker {
+        return DockerBackend::connect(docker, instance.clone(), agent).with_context(set_up);
     }
+    if let Some(proxmox) = &backend.proxmox {
+        return ProxmoxBackend::connect(proxmox, instance.clone(), agent).with_context(set_up);
+    }
+    if let Some(memory) = &backend.memory {
+        return Ok(MemoryBackend::new(memory, instance.clone()));
+    }
+    anyhow::bail!("backend {:?} has no kind", backend.name)
 }
 
 fn read_ca_bundles(config: &Config) -> anyhow::Result<BTreeMap<String, String>> {
     let mut bundles = BTreeMap::new();
     for backend in &config.backends {
-        if let Some(file) = backend.docker.as_ref().and_then(|docker| docker.ca_bundle_file.as_ref()) {
+        if let Some(file) = backend.surroundings().ca_bundle_file {
             let text = std::fs::read_to_string(file)
                 .with_context(|| format!("caBundleFile of backend {:?}: {}", backend.name, file.display()))?;
             bundles.insert(backend.name.clone(), text);

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub const SETTINGS: &str = "/run/berth/agent.json";
 /// The token; the user's alone.
 pub const TOKEN: &str = "/run/berth/agent.token";
+/// The number of the process that is told of new settings by SIGHUP: the init.
+pub const INIT_PID: &str = "/run/berth/init.pid";
 /// Folder of the user's where supervisor and link keep sockets and state.
 pub const STATE: &str = "/run/berth/user/agent";
 /// Folder of the user's for the output of supervised processes.

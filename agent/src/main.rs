@@ -21,7 +21,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Be the first process of a container.
+    /// Be the first process of a container, or a service in one that has an init of its own.
     Init,
     /// Own the supervised processes and the terminals.
     #[command(hide = true)]
@@ -52,6 +52,9 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Link => {
             become_user()?;
+            // Two links would take the workspace from each other. After a change of user, which
+            // undoes this.
+            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;
             let end = runtime()?.block_on(link::run())?;
             if end == link::End::Gone {
                 return Ok(ExitCode::from(u8::try_from(init::EXIT_GONE)?));

@@ -155,6 +155,12 @@ pub struct Resources {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 64, max = 65536))]
     pub pids: Option<i64>,
+    /// Size of the container's disk, as a Kubernetes quantity: `50Gi`. For Proxmox VE backends
+    /// only; the template's disk is grown to it and never shrunk. From `1Gi`. Absent: the
+    /// Template's, else the operator's configured size (50Gi unless set).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "disk_schema")]
+    pub disk: Option<Quantity>,
 }
 
 const QUANTITY_PATTERN: &str = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$";
@@ -180,6 +186,10 @@ pub(super) fn quantity_schema(minimum: &str, maximum: Option<&str>) -> schemars:
 
 fn cpu_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     quantity_schema("100m", None)
+}
+
+fn disk_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    quantity_schema("1Gi", None)
 }
 
 fn memory_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -9,6 +9,7 @@ pub mod condition;
 pub mod crd;
 pub mod devserver;
 pub mod devserver_status;
+pub mod proxmox;
 pub mod reference;
 pub mod template;
 pub mod workspace;
@@ -17,6 +18,7 @@ pub mod workspace_status;
 pub use common::*;
 pub use devserver::{DevServer, DevServerSpec, HostHeader, PreviewAccess};
 pub use devserver_status::{DevServerStatus, LastExit, PreviewStatus};
+pub use proxmox::{DnsMode, ProxmoxSelector, ProxmoxTemplate, ProxmoxTemplateStatus, StaticAddress};
 pub use template::{DockerTemplate, PullPolicy, Template, TemplatePhase, TemplateSpec, TemplateStatus};
 pub use workspace::{
     BackendSelector, Deletion, DockerSelector, Git, Network, OperatingMode, Repository, TemplateRef,

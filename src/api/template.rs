@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EnvFromSource, EnvVar, Resources, SecretRef};
+use super::{EnvFromSource, EnvVar, Operation, ProxmoxTemplate, ProxmoxTemplateStatus, Resources, SecretRef};
 
 /// What Workspaces are made from: an image, its user, and defaults for everything that a
 /// Workspace does not say itself. Image, user and limits are taken when a Workspace gets its place
@@ -24,10 +24,13 @@ use super::{EnvFromSource, EnvVar, Resources, SecretRef};
     doc = "What Workspaces are made from: an image, its user, and defaults for everything that a Workspace does not say itself.",
     derive = "PartialEq",
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')").message("the name of a Template must be a DNS label: at most 63 lowercase letters, digits and '-', beginning and ending with a letter or digit"),
+    validation = Rule::new("has(self.spec.docker) != has(self.spec.proxmox)").message("exactly one of spec.docker and spec.proxmox must be set"),
     printcolumn(json_path = ".status.phase", name = "Phase", type_ = "string"),
     printcolumn(json_path = ".status.default", name = "Default", type_ = "boolean"),
     printcolumn(json_path = ".spec.docker.image", name = "Image", type_ = "string"),
     printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date"),
+    printcolumn(json_path = ".status.step", name = "Step", type_ = "string", priority = 1),
+    printcolumn(json_path = ".status.proxmox.vmid", name = "VMID", type_ = "integer", priority = 1),
     printcolumn(json_path = ".status.conditions[?(@.type=='Ready')].reason", name = "Reason", type_ = "string", priority = 1),
     printcolumn(json_path = ".status.conditions[?(@.type=='Ready')].message", name = "Message", type_ = "string", priority = 1)
 )]
@@ -41,8 +44,13 @@ pub struct TemplateSpec {
     /// are marked the oldest counts, and where none is marked the oldest Template does.
     #[serde(default)]
     pub default: bool,
-    /// The container image, for Docker backends.
-    pub docker: DockerTemplate,
+    /// The container image, for Docker backends. Exactly one of `docker` and `proxmox` is set, and
+    /// it goes with the kind of the backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docker: Option<DockerTemplate>,
+    /// The container template, for Proxmox VE backends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxmox: Option<ProxmoxTemplate>,
     /// Name of the user that works in the workspace; made when the image does not have it. Absent:
     /// `dev`. `root` is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,9 +133,24 @@ pub struct TemplateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Ready` when Workspaces can be made from the Template, `Failed` when its spec can not be
-    /// used. More values may be added.
+    /// used; on the way `Pending`, `Provisioning` and `Staging`. More values may be added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
+    /// What is being done while the Template is `Provisioning`. More values may be added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// What is going on within the step, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_message: Option<String>,
+    /// The container template on its Proxmox VE cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxmox: Option<ProxmoxTemplateStatus>,
+    /// Where the container is reached while the Template is `Staging`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staging_ip: Option<String>,
+    /// Work that goes on outside the operator, so that a restarted operator finds it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
     /// Whether Workspaces of this namespace that name no Template use this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<bool>,
@@ -140,6 +163,12 @@ pub struct TemplateStatus {
 /// Values of a Template's phase.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TemplatePhase {
+    /// It has been seen, and nothing is made yet.
+    Pending,
+    /// It is being built.
+    Provisioning,
+    /// It is built, and kept running for changes by hand.
+    Staging,
     /// Workspaces can be made from it.
     Ready,
     /// Its spec can not be used.
@@ -150,6 +179,9 @@ impl TemplatePhase {
     /// The word in the status.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Pending => "Pending",
+            Self::Provisioning => "Provisioning",
+            Self::Staging => "Staging",
             Self::Ready => "Ready",
             Self::Failed => "Failed",
         }

@@ -4,7 +4,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EnvFromSource, EnvVar, Resources, SecretKeyRef, WorkspaceStatus};
+use super::{
+    DnsMode, EnvFromSource, EnvVar, ProxmoxSelector, Resources, SecretKeyRef, StaticAddress, WorkspaceStatus,
+};
 
 /// A development workspace: one container on a Docker or Proxmox VE host, with a repository
 /// checked out in it and volumes that outlive the container. Describe it here; the operator makes
@@ -125,8 +127,11 @@ pub struct TemplateRef {
 }
 
 /// A backend of the operator's configuration, and where on it.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(self.docker) && has(self.proxmox))").message("at most one of docker and proxmox may be set"),
+)]
 pub struct BackendSelector {
     /// Name of a backend in the operator's configuration. Connections and credentials stand
     /// there, never in this object.
@@ -136,6 +141,9 @@ pub struct BackendSelector {
     /// Settings for Docker backends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docker: Option<DockerSelector>,
+    /// Settings for Proxmox VE backends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxmox: Option<ProxmoxSelector>,
 }
 
 /// Where on a Docker backend the workspace runs.
@@ -226,6 +234,22 @@ pub struct Git {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Network {
+    /// Name of the bridge on the Proxmox VE node, such as `vmbr0`. Absent: the operator's
+    /// configured one. For Proxmox VE backends only, and only where the operator's configuration
+    /// opens `network.bridge` to tenants. Takes effect when the container is created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 15), regex(pattern = "^[a-zA-Z][a-zA-Z0-9_.-]*$"))]
+    pub bridge: Option<String>,
+    /// VLAN tag of the container's network interface, 1 to 4094. Absent: the operator's configured
+    /// one, else none. For Proxmox VE backends only, and only where the operator's configuration
+    /// opens `network.vlan` to tenants. Takes effect when the container is created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4094))]
+    pub vlan: Option<u16>,
+    /// A fixed address. Absent: DHCP. For Proxmox VE backends only, and only where the operator's
+    /// configuration opens `network.static` to tenants. Takes effect when the container is created.
+    #[serde(default, rename = "static", skip_serializing_if = "Option::is_none")]
+    pub static_address: Option<StaticAddress>,
     /// Name resolution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
@@ -235,6 +259,11 @@ pub struct Network {
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Dns {
+    /// Where name resolution comes from, on Proxmox VE backends: `Static` (the servers below; the
+    /// host does not change them), `Host` (whatever the node sets up) or `Tailscale` (left to
+    /// Tailscale in the workspace). Absent: as the operator's configuration says, `Static` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<DnsMode>,
     /// IP addresses of the DNS servers, at most three. Absent or empty: those of the operator's
     /// configuration, else those of the host. Takes effect when the container is created.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

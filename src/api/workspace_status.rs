@@ -120,8 +120,16 @@ pub struct Resolved {
     /// The host of the backend that holds container and volumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The image of the container.
+    /// The image of the container; on Proxmox VE `vmid:` and the VMID of the template it is a
+    /// clone of.
     pub image: String,
+    /// The VMID on Proxmox VE. Reserved before the container is made, and kept by every container
+    /// of the workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vmid: Option<u32>,
+    /// Size of the disk on Proxmox VE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
     /// The user that works in it.
     pub user: String,
     /// CPU limit, in cores.
@@ -147,6 +155,10 @@ pub struct ContainerStatus {
     /// Its address on the workspace's own network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
+    /// SSH host key of the container, pinned when it was first seen, in OpenSSH's format. A
+    /// container that shows another one is not talked to. On Proxmox VE only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_host_key: Option<String>,
     /// When it last started, as the backend says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
@@ -176,6 +188,23 @@ pub struct AgentStatus {
     /// may be older until the container is started again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervisor_version: Option<String>,
+    /// Tells one build of the first part from another of the same version: the first 12
+    /// hexadecimal digits of its program's SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
+    /// A newer build that did not come up, so that the one before it goes on. It is tried again
+    /// when the container is started again, or when the operator brings another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_update: Option<FailedUpdate>,
+}
+
+/// A build of the agent that did not come up.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct FailedUpdate {
+    /// Which one.
+    pub build: String,
+    /// Why it was given up, with the last line of what it said.
+    pub message: String,
 }
 
 /// Work that goes on outside the operator.

@@ -36,6 +36,22 @@ pub enum Reason {
     NotFound,
     /// Something with this name is there already, and it is not ours.
     Conflict,
+    /// The number that was reserved for the container was taken by somebody else in between.
+    NumberTaken,
+    /// The number that was asked for belongs to something that is not this workspace's.
+    NumberInUse,
+    /// Every number of the configured range is in use.
+    NumbersExhausted,
+    /// The credentials for the backend are refused.
+    Unauthorized,
+    /// The credentials lack a privilege.
+    Forbidden,
+    /// The template to clone is not on the cluster, or is none.
+    TemplateMissing,
+    /// The container is locked by something on its host.
+    Locked,
+    /// The host has to be reached by SSH for this, and no way is configured.
+    HostSshNotConfigured,
     /// The mark on the host names another owner: nothing was done.
     NotOwned,
     /// The range of addresses for networks is used up.
@@ -44,6 +60,12 @@ pub enum Reason {
     OutOfSpace,
     /// The configuration asks for something the host can not do.
     Unsupported,
+    /// Somebody does not answer by SSH, or not in time. The action may have taken effect.
+    SshUnreachable,
+    /// The operator's SSH key is not accepted, or can not be used.
+    SshAuthFailed,
+    /// The SSH server shows another host key than the one that is expected. Nothing was done.
+    HostKeyChanged,
     /// The container is not running, so nothing can be done inside it.
     NotRunning,
     /// The host refused or failed for a reason of its own.
@@ -60,10 +82,21 @@ impl Reason {
             Self::ImagePullFailed => "ImagePullFailed",
             Self::NotFound => "NotFound",
             Self::Conflict => "NameConflict",
+            Self::NumberTaken => "VmidTaken",
+            Self::NumberInUse => "VmidInUse",
+            Self::NumbersExhausted => "VmidRangeExhausted",
+            Self::Unauthorized => "BackendUnauthorized",
+            Self::Forbidden => "BackendPermissionDenied",
+            Self::TemplateMissing => "TemplateImageMissing",
+            Self::Locked => "ContainerLocked",
+            Self::HostSshNotConfigured => "HostSshNotConfigured",
             Self::NotOwned => "NotOwned",
             Self::AddressesExhausted => "AddressesExhausted",
             Self::OutOfSpace => "OutOfSpace",
             Self::Unsupported => "Unsupported",
+            Self::SshUnreachable => "SshUnreachable",
+            Self::SshAuthFailed => "SshAuthFailed",
+            Self::HostKeyChanged => "HostKeyChanged",
             Self::NotRunning => "ContainerNotRunning",
             Self::Failed => "BackendFailed",
         }

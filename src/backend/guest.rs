@@ -10,6 +10,12 @@ use super::BackendError;
 /// The inside of one running container.
 #[async_trait]
 pub trait Guest: Send + Sync {
+    /// The SSH host key that the container showed, in OpenSSH's format, where it is reached by SSH.
+    /// It is to be remembered in [`super::Known`], so that another one is noticed.
+    fn host_key(&self) -> Option<String> {
+        None
+    }
+
     /// Runs a command and waits for it. A command that ends with an error is a success here: its
     /// exit code is in the output.
     async fn run(&self, request: ExecRequest) -> Result<ExecOutput, BackendError>;

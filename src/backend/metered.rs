@@ -1,13 +1,13 @@
 //! A backend that counts and times the calls of another.
 
-use std::{future::Future, sync::Arc, time::Duration, time::Instant};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration, time::Instant};
 
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    AgentProgram, Backend, BackendError, Body, BodyRef, Change, ContainerRef, ContainerSpec, Found, Guest,
-    HostState, ImageRequest, LogRequest, LogStream, OwnedItem, Owner, SharedBackend,
+    AgentProgram, Backend, BackendError, Body, BodyId, BodyRef, Change, ContainerRef, ContainerSpec, Found,
+    Guest, HostState, ImageRequest, LogRequest, LogStream, OwnedItem, Owner, SharedBackend, TemplatePlace,
 };
 
 /// Told of every call: its name, `Ok` or the reason of its failure, and how long it took.
@@ -65,8 +65,30 @@ impl Backend for Metered {
         self.time("prepare_image", self.inner.prepare_image(host, image, progress)).await
     }
 
-    async fn create(&self, body: &BodyRef, spec: &ContainerSpec) -> Result<(), BackendError> {
-        self.time("create", self.inner.create(body, spec)).await
+    async fn hosts_of_image(&self, image: &str) -> Result<Option<Vec<String>>, BackendError> {
+        self.time("hosts_of_image", self.inner.hosts_of_image(image)).await
+    }
+
+    async fn reserve(
+        &self,
+        body: &BodyRef,
+        spec: &ContainerSpec,
+        taken: &BTreeSet<u32>,
+    ) -> Result<Option<u32>, BackendError> {
+        self.time("reserve", self.inner.reserve(body, spec, taken)).await
+    }
+
+    async fn create(
+        &self,
+        body: &BodyRef,
+        spec: &ContainerSpec,
+        progress: &watch::Sender<String>,
+    ) -> Result<(), BackendError> {
+        self.time("create", self.inner.create(body, spec, progress)).await
+    }
+
+    fn give_up_creation(&self, id: BodyId) {
+        self.inner.give_up_creation(id);
     }
 
     async fn start(&self, container: &ContainerRef) -> Result<(), BackendError> {
@@ -99,6 +121,18 @@ impl Backend for Metered {
 
     async fn deliver_agent(&self, container: &ContainerRef) -> Result<AgentProgram, BackendError> {
         self.time("deliver_agent", self.inner.deliver_agent(container)).await
+    }
+
+    async fn make_template(
+        &self,
+        container: &ContainerRef,
+        progress: &watch::Sender<String>,
+    ) -> Result<(), BackendError> {
+        self.time("make_template", self.inner.make_template(container, progress)).await
+    }
+
+    async fn template(&self, number: u32) -> Result<TemplatePlace, BackendError> {
+        self.time("template", self.inner.template(number)).await
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

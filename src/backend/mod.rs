@@ -5,9 +5,15 @@
 //! workspaces: the controller plans, a backend carries out one action and reports what it sees.
 //! Every method returns within a bounded time; what takes longer is a task of the caller's.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
+use ipnet::IpNet;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
@@ -19,13 +25,19 @@ pub mod identity;
 pub mod log;
 pub mod memory;
 pub mod metered;
+mod output;
+mod process_group;
+pub mod proxmox;
 pub mod shell;
+pub mod source;
+pub mod ssh;
 
 pub use agent::{AgentBinary, AgentProgram};
 pub use error::{BackendError, Reason};
 pub use guest::{ExecOutput, ExecRequest, Guest, JobRequest, JobState};
 pub use identity::{BodyId, ContainerName, Incarnation, InstanceId, Owner};
 pub use log::{LogRequest, LogStream};
+pub use source::Source;
 
 /// One kind of host that runs workspaces, with all hosts of one entry in the configuration.
 #[async_trait]
@@ -52,10 +64,36 @@ pub trait Backend: Send + Sync {
         progress: &watch::Sender<String>,
     ) -> Result<(), BackendError>;
 
+    /// The hosts on which a container can be made from an image; `None`: on every one.
+    async fn hosts_of_image(&self, _image: &str) -> Result<Option<Vec<String>>, BackendError> {
+        Ok(None)
+    }
+
+    /// Chooses the number that the container will have, on backends that number theirs. Nothing
+    /// is made; the caller writes the number down before it asks for the container. `taken` are
+    /// the numbers that are written down for others already.
+    async fn reserve(
+        &self,
+        _body: &BodyRef,
+        _spec: &ContainerSpec,
+        _taken: &BTreeSet<u32>,
+    ) -> Result<Option<u32>, BackendError> {
+        Ok(None)
+    }
+
     /// Creates network, volumes and container, those that are missing, and writes the owner's
     /// mark. Does not start the container. A container of the same name that carries this body's
-    /// mark is the result of an earlier call and counts as success.
-    async fn create(&self, body: &BodyRef, spec: &ContainerSpec) -> Result<(), BackendError>;
+    /// mark is the result of an earlier call and counts as success. May take minutes, and says
+    /// meanwhile what it is at. [`Reason::NumberTaken`]: somebody else was faster; reserve again.
+    async fn create(
+        &self,
+        body: &BodyRef,
+        spec: &ContainerSpec,
+        progress: &watch::Sender<String>,
+    ) -> Result<(), BackendError>;
+
+    /// Asks a [`Backend::create`] of this body that is under way to give up soon.
+    fn give_up_creation(&self, _id: BodyId) {}
 
     /// Starts the container.
     async fn start(&self, container: &ContainerRef) -> Result<(), BackendError>;
@@ -90,9 +128,33 @@ pub trait Backend: Send + Sync {
         Ok(AgentProgram::Missing)
     }
 
+    /// Turns a stopped container into a template that others are cloned from. Its mark stays. What
+    /// is one already is success.
+    async fn make_template(
+        &self,
+        _container: &ContainerRef,
+        _progress: &watch::Sender<String>,
+    ) -> Result<(), BackendError> {
+        Err(BackendError::new(Reason::Unsupported, "this kind of backend has no templates of its own"))
+    }
+
+    /// Looks at a template by its number. [`Reason::TemplateMissing`]: there is none.
+    async fn template(&self, _number: u32) -> Result<TemplatePlace, BackendError> {
+        Err(BackendError::new(Reason::Unsupported, "this kind of backend has no templates of its own"))
+    }
+
     /// The changes that the backend sees on its hosts, as they happen. Each call gives a receiver
     /// of its own; one that lags misses the oldest.
     fn changes(&self) -> tokio::sync::broadcast::Receiver<Change>;
+}
+
+/// Where a template is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TemplatePlace {
+    /// The host.
+    pub host: String,
+    /// The storage of its disk.
+    pub storage: Option<String>,
 }
 
 /// A backend as others hold it.
@@ -120,6 +182,17 @@ pub struct BodyRef {
     pub id: BodyId,
     /// Whose it is. Every action checks that the mark on the host says the same.
     pub owner: Owner,
+    /// What is remembered of it for the backend.
+    pub known: Known,
+}
+
+/// What the status remembers of a body for its backend.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Known {
+    /// The number that was reserved for its containers, on Proxmox VE: the VMID.
+    pub number: Option<u32>,
+    /// The SSH host key of its present container, in OpenSSH's format, where it is reached by SSH.
+    pub host_key: Option<String>,
 }
 
 /// One container of a body.
@@ -140,6 +213,9 @@ pub struct Body {
     pub network: bool,
     /// Names of its volumes.
     pub volumes: Vec<String>,
+    /// Whether a container of it is there that was not made to its end. It is not among
+    /// `containers`: [`Backend::create`] goes on with it, and [`Backend::remove`] removes it.
+    pub unfinished: bool,
 }
 
 /// A container as the backend shows it.
@@ -161,6 +237,8 @@ pub struct Container {
     pub ip: Option<IpAddr>,
     /// When it last started, in the backend's own writing: it tells one boot from another.
     pub started_at: Option<String>,
+    /// How long it has been running, where the backend says so.
+    pub running_for: Option<std::time::Duration>,
 }
 
 /// What the backend says a container is doing.
@@ -298,6 +376,56 @@ pub struct ContainerSpec {
     pub pids: i64,
     /// DNS servers; empty for the backend's configured ones, else the host's.
     pub dns_servers: Vec<IpAddr>,
+    /// What only some backends know.
+    pub infrastructure: Infrastructure,
+}
+
+/// Where and how a container is made on a Proxmox VE cluster. What is absent is the backend's
+/// configured value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Infrastructure {
+    /// The number that the container must have.
+    pub number: Option<u32>,
+    /// Whether a container that stands there already is to be taken over.
+    pub adopt_existing: bool,
+    /// Storage of its disk.
+    pub storage: Option<String>,
+    /// Size of its disk in bytes.
+    pub disk_bytes: Option<u64>,
+    /// Bridge of its network interface.
+    pub bridge: Option<String>,
+    /// VLAN tag of its network interface.
+    pub vlan: Option<u16>,
+    /// Its fixed address; absent: DHCP.
+    pub address: Option<FixedAddress>,
+    /// Where its name resolution comes from.
+    pub dns_mode: Option<DnsMode>,
+    /// Whether it may hold containers of its own; for one that is made from an OS template.
+    pub nesting: bool,
+    /// Whether it needs the device `/dev/net/tun`.
+    pub tun: bool,
+    /// Words to find it by in the backend's own surface.
+    pub tags: Vec<String>,
+}
+
+/// A fixed address with its gateway.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FixedAddress {
+    /// The address, with the length of its network.
+    pub address: IpNet,
+    /// The gateway.
+    pub gateway: IpAddr,
+}
+
+/// Where a container's name resolution comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DnsMode {
+    /// From the host, as the backend sets it up.
+    Host,
+    /// From given servers; the host does not change it.
+    Static,
+    /// From Tailscale in the workspace; the host does not change it.
+    Tailscale,
 }
 
 /// The configured backends by name.

@@ -214,21 +214,26 @@ fn check_name(name: &str) -> Result<(), BackendError> {
 
 /// A file that sets and exports the variables when a shell reads it.
 fn environment(variables: &BTreeMap<String, SecretString>) -> Result<String, String> {
-    let mut file = String::new();
-    for (name, value) in variables {
-        let is_first = |letter: char| letter.is_ascii_alphabetic() || letter == '_';
-        let is_name = name.starts_with(is_first)
-            && name.chars().all(|letter| is_first(letter) || letter.is_ascii_digit());
-        if !is_name {
-            return Err(format!("{name:?} is no name for a variable"));
-        }
-        let value = value.expose_secret();
-        if value.contains('\0') {
-            return Err(format!("{name} contains a zero byte"));
-        }
-        file.push_str(&format!("export {name}='{}'\n", value.replace('\'', r"'\''")));
+    variables.iter().map(|(name, value)| export(name, value.expose_secret())).collect()
+}
+
+/// A line that sets and exports a variable. Says what is wrong with one that no shell can hold.
+pub fn export(name: &str, value: &str) -> Result<String, String> {
+    let is_first = |letter: char| letter.is_ascii_alphabetic() || letter == '_';
+    let is_name =
+        name.starts_with(is_first) && name.chars().all(|letter| is_first(letter) || letter.is_ascii_digit());
+    if !is_name {
+        return Err(format!("{name:?} is no name for a variable"));
     }
-    Ok(file)
+    if value.contains('\0') {
+        return Err(format!("{name} contains a zero byte"));
+    }
+    Ok(format!("export {name}={}\n", quote(value)))
+}
+
+/// A text as one word of a POSIX shell, nothing in it expanded.
+pub fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 fn succeed(action: &str, output: ExecOutput) -> Result<ExecOutput, BackendError> {

@@ -13,6 +13,7 @@ pub mod duration;
 pub mod gateway;
 pub mod memory;
 pub mod preview;
+pub mod proxmox;
 pub mod quantity;
 
 pub use docker::{DockerBackend, DockerEndpoint, DockerHost};
@@ -20,6 +21,7 @@ pub use duration::GoDuration;
 pub use gateway::GatewayConfig;
 pub use memory::MemoryBackend;
 pub use preview::PreviewConfig;
+pub use proxmox::ProxmoxBackend;
 pub use quantity::{Bytes, CpuMillis};
 
 /// The whole file.
@@ -95,13 +97,17 @@ pub struct BackendConfig {
     /// Namespaces that may use it; `*` stands for all. Default: all.
     #[serde(default = "all_namespaces")]
     pub allowed_namespaces: BTreeSet<String>,
-    /// Fields about the infrastructure that a Workspace may set itself: `docker.host`. Default:
-    /// none.
+    /// Fields about the infrastructure that a Workspace may set itself: `docker.host`,
+    /// `proxmox.node`, `proxmox.vmid`, `proxmox.storage`, `proxmox.adoptExisting`, `network.bridge`,
+    /// `network.vlan`, `network.static`. Default: none.
     #[serde(default)]
     pub tenants_may_set: BTreeSet<TenantField>,
     /// Docker hosts.
     #[serde(default)]
     pub docker: Option<DockerBackend>,
+    /// A Proxmox VE cluster.
+    #[serde(default)]
+    pub proxmox: Option<ProxmoxBackend>,
     /// Hosts inside the operator's own process, for tests and scale runs.
     #[serde(default)]
     pub memory: Option<MemoryBackend>,
@@ -113,14 +119,42 @@ impl BackendConfig {
         self.allowed_namespaces.contains("*") || self.allowed_namespaces.contains(namespace)
     }
 
-    /// Names of the hosts.
+    /// Names of the hosts, where the configuration names them all.
     pub fn host_names(&self) -> Vec<&str> {
-        match (&self.docker, &self.memory) {
-            (Some(docker), _) => docker.hosts.iter().map(|host| host.name.as_str()).collect(),
-            (None, Some(memory)) => memory.hosts.iter().map(String::as_str).collect(),
-            (None, None) => Vec::new(),
+        if let Some(docker) = &self.docker {
+            return docker.hosts.iter().map(|host| host.name.as_str()).collect();
         }
+        if let Some(proxmox) = &self.proxmox {
+            return proxmox.nodes.iter().map(String::as_str).collect();
+        }
+        self.memory.iter().flat_map(|memory| &memory.hosts).map(String::as_str).collect()
     }
+
+    /// What workspaces on it trust, and through which proxy they go out.
+    pub fn surroundings(&self) -> Surroundings<'_> {
+        if let Some(docker) = &self.docker {
+            return Surroundings {
+                ca_bundle_file: docker.ca_bundle_file.as_deref(),
+                proxy: Some(&docker.proxy),
+            };
+        }
+        if let Some(proxmox) = &self.proxmox {
+            return Surroundings {
+                ca_bundle_file: proxmox.ca_bundle_file.as_deref(),
+                proxy: Some(&proxmox.proxy),
+            };
+        }
+        Surroundings::default()
+    }
+}
+
+/// The way out of a backend's workspaces.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Surroundings<'a> {
+    /// A file of CA certificates that they trust in addition to their own.
+    pub ca_bundle_file: Option<&'a Path>,
+    /// Their proxy settings.
+    pub proxy: Option<&'a docker::Proxy>,
 }
 
 fn all_namespaces() -> BTreeSet<String> {
@@ -133,6 +167,27 @@ pub enum TenantField {
     /// `spec.backend.docker.host`.
     #[serde(rename = "docker.host")]
     DockerHost,
+    /// `spec.backend.proxmox.node`.
+    #[serde(rename = "proxmox.node")]
+    ProxmoxNode,
+    /// `spec.backend.proxmox.vmid`.
+    #[serde(rename = "proxmox.vmid")]
+    ProxmoxVmid,
+    /// `spec.backend.proxmox.storage`.
+    #[serde(rename = "proxmox.storage")]
+    ProxmoxStorage,
+    /// `spec.backend.proxmox.adoptExisting`.
+    #[serde(rename = "proxmox.adoptExisting")]
+    ProxmoxAdoptExisting,
+    /// `spec.network.bridge`.
+    #[serde(rename = "network.bridge")]
+    NetworkBridge,
+    /// `spec.network.vlan`.
+    #[serde(rename = "network.vlan")]
+    NetworkVlan,
+    /// `spec.network.static`.
+    #[serde(rename = "network.static")]
+    NetworkStatic,
 }
 
 /// Which Templates are used when none is named, and from where.
@@ -380,10 +435,11 @@ impl Config {
             if !names.insert(backend.name.as_str()) {
                 complain(&format!("{field}.name"), &format!("{:?} is used twice", backend.name));
             }
-            match (&backend.docker, &backend.memory) {
-                (Some(docker), None) => docker.check(&format!("{field}.docker"), &mut complain),
-                (None, Some(memory)) => memory.check(&format!("{field}.memory"), &mut complain),
-                _ => complain(&field, "must have exactly one of docker and memory"),
+            match (&backend.docker, &backend.proxmox, &backend.memory) {
+                (Some(docker), None, None) => docker.check(&format!("{field}.docker"), &mut complain),
+                (None, Some(proxmox), None) => proxmox.check(&format!("{field}.proxmox"), &mut complain),
+                (None, None, Some(memory)) => memory.check(&format!("{field}.memory"), &mut complain),
+                _ => complain(&field, "must have exactly one of docker, proxmox and memory"),
             }
         }
         if let Some(default) = &self.default_backend

@@ -202,6 +202,8 @@ mod tests {
         let agent = AgentInfo {
             version: "1".to_owned(),
             protocol: berth_link::wire::PROTOCOL,
+            build: None,
+            failed_update: None,
             supervisor_version: None,
             boot_id: "boot".to_owned(),
             started_at: Timestamp::UNIX_EPOCH,

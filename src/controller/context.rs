@@ -1,7 +1,7 @@
 //! What every pass of a controller works with.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -102,7 +102,8 @@ impl Context {
         let owner =
             Owner { namespace: workspace.namespace()?, name: workspace.name_any(), uid: workspace.uid()? };
         let backend = self.backends.get(&body.backend)?;
-        let reference = BodyRef { host: body.host, id, owner };
+        let known = crate::backend::Known { number: body.number, host_key: record.host_key };
+        let reference = BodyRef { host: body.host, id, owner, known };
         Some((Arc::clone(backend), ContainerRef { body: reference, incarnation: body.incarnation }))
     }
 
@@ -182,6 +183,22 @@ impl Objects {
     /// Every Workspace, as fresh as it is known.
     pub fn workspaces(&self) -> Vec<Arc<Workspace>> {
         self.workspaces.iter().flat_map(Store::state).map(|workspace| self.freshest(workspace)).collect()
+    }
+
+    /// The numbers that are written down for the containers of a backend's Workspaces and Templates.
+    pub fn numbers(&self, backend: &str, config: &Config) -> BTreeSet<u32> {
+        let workspaces = self.workspaces();
+        let of_workspaces = workspaces.iter().filter_map(|workspace| {
+            let resolved = workspace.status.as_ref()?.resolved.as_ref()?;
+            resolved.vmid.filter(|_| resolved.backend == backend)
+        });
+        let templates: Vec<Arc<Template>> = self.templates.iter().flat_map(Store::state).collect();
+        let of_templates = templates.iter().filter_map(|template| {
+            let named = template.spec.backend.as_ref().map(|backend| backend.name.as_str());
+            let vmid = template.status.as_ref()?.proxmox.as_ref()?.vmid;
+            vmid.filter(|_| named.or(config.default_backend()) == Some(backend))
+        });
+        of_workspaces.chain(of_templates).collect()
     }
 
     /// A Workspace by key.

@@ -77,7 +77,12 @@ impl Sweep {
                     "the backend is not configured",
                 ));
             };
-            let body = BodyRef { host: host.clone(), id, owner: entry.owner.clone() };
+            let body = BodyRef {
+                host: host.clone(),
+                id,
+                owner: entry.owner.clone(),
+                known: crate::backend::Known::default(),
+            };
             return backend.remove(&body, true).await;
         }
         for backend in self.context.backends.values() {
@@ -138,7 +143,8 @@ impl Sweep {
         if item.kind == ItemKind::Container && self.may_exist(&owner).await {
             return;
         }
-        let body = BodyRef { host: host.to_owned(), id: item.id, owner };
+        let body =
+            BodyRef { host: host.to_owned(), id: item.id, owner, known: crate::backend::Known::default() };
         match backend.remove(&body, true).await {
             Ok(()) => {
                 tracing::warn!(host, kind = %item.kind, item = item.name, "removed: it belonged to no Workspace")

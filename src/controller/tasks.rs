@@ -20,6 +20,8 @@ use super::trigger::{Triggers, WorkspaceKey};
 pub enum TaskKind {
     /// Making the image available on the host.
     PrepareImage,
+    /// Making the container.
+    Create,
     /// Stopping the container.
     Stop,
     /// Removing everything of a workspace.

@@ -29,7 +29,7 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::{
         OwnedSemaphorePermit, Semaphore,
         broadcast::{self, error::RecvError},
@@ -37,7 +37,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{token::Epoch, work::Work};
+use super::{news, token::Epoch, work::Work};
 use crate::{
     backend::BodyId,
     controller::agents::Link,
@@ -51,8 +51,6 @@ use crate::{
 const GREETING: Duration = Duration::from_secs(10);
 /// Most bytes of an agent's answer about itself.
 const GREETING_BYTES: usize = 16 << 10;
-/// Most bytes of one thing that an agent tells by itself.
-const EVENT_BYTES: usize = 1 << 20;
 /// Time to open a connection to a port.
 const OPENING: Duration = Duration::from_secs(10);
 /// Reports that one who listens may be behind.
@@ -252,8 +250,10 @@ impl Hub {
 
     /// Reads what the agent tells by itself, until the connection ends.
     async fn listen(&self, open: &Open) -> String {
+        // One for the whole link: asking anew earns no more.
+        let pace = Arc::new(news::Pace::new());
         loop {
-            match open.events().await {
+            match news::of(open.sender.clone(), Arc::clone(&pace)).await {
                 Ok(mut lines) => {
                     while let Some(line) = lines.next().await {
                         match line {
@@ -310,8 +310,14 @@ async fn greet(sender: &mut SendRequest<Body>) -> anyhow::Result<AgentInfo> {
         .await
         .map_err(|error| anyhow::anyhow!("{error}"))?;
     let mut agent: AgentInfo = serde_json::from_slice(&body.to_bytes())?;
-    for text in [&mut agent.version, &mut agent.boot_id, &mut agent.user] {
+    let texts = [&mut agent.version, &mut agent.boot_id, &mut agent.user];
+    let optional = [&mut agent.supervisor_version, &mut agent.build];
+    for text in texts.into_iter().chain(optional.into_iter().flatten()) {
         text.truncate(text.floor_char_boundary(128));
+    }
+    if let Some(failed) = &mut agent.failed_update {
+        failed.build.truncate(failed.build.floor_char_boundary(128));
+        failed.message.truncate(failed.message.floor_char_boundary(2048));
     }
     Ok(agent)
 }
@@ -320,25 +326,6 @@ impl Open {
     /// Whose it is.
     pub fn id(&self) -> BodyId {
         self.id
-    }
-
-    async fn events(&self) -> anyhow::Result<impl futures::Stream<Item = anyhow::Result<Event>> + Unpin> {
-        let mut sender = self.sender.clone();
-        sender.ready().await?;
-        let answer = sender.send_request(Request::get("http://agent/v1/events").body(Body::empty())?).await?;
-        anyhow::ensure!(answer.status() == StatusCode::OK, "it answered {}", answer.status());
-        let bytes = answer.into_body().into_data_stream().map(|part| part.map_err(std::io::Error::other));
-        let reader = tokio_util::io::StreamReader::new(Box::pin(bytes));
-        let lines = futures::stream::try_unfold(reader, |mut reader| async move {
-            let mut line = Vec::new();
-            let mut limited = (&mut reader).take(u64::try_from(EVENT_BYTES)?);
-            if limited.read_until(b'\n', &mut line).await? == 0 {
-                return Ok(None);
-            }
-            anyhow::ensure!(line.ends_with(b"\n"), "a line of more than {EVENT_BYTES} bytes, or half a line");
-            Ok(Some((serde_json::from_slice(&line)?, reader)))
-        });
-        Ok(Box::pin(lines))
     }
 
     /// Sends a request to the agent and gives back its answer as it comes.
@@ -479,3 +466,7 @@ impl AsyncWrite for HeldTunnel {
 #[cfg(test)]
 #[path = "hub_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "hostile_tests.rs"]
+mod hostile;

@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, fmt::Write};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{ProvisionError, ProvisionReason};
+use crate::backend::shell::quote;
 
 /// The file with the public variables; anybody may read it.
 pub const PROFILE: &str = "/etc/profile.d/berth.sh";
@@ -88,11 +89,6 @@ fn invalid(name: &str, why: &str) -> ProvisionError {
 fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name.chars().all(|each| each.is_ascii_alphanumeric() || each == '_')
-}
-
-/// A text as one word of a POSIX shell, nothing in it expanded.
-pub fn quote(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -134,7 +134,10 @@ impl ProvisionReason {
     fn is_retryable(self) -> bool {
         match self {
             Self::Backend(reason) => {
-                matches!(reason, Reason::Unreachable | Reason::NotRunning | Reason::Failed)
+                matches!(
+                    reason,
+                    Reason::Unreachable | Reason::SshUnreachable | Reason::NotRunning | Reason::Failed
+                )
             }
             Self::GitNetwork | Self::TimedOut => true,
             _ => false,

@@ -16,6 +16,7 @@ mod docker_backend;
 mod gateway;
 mod plugin;
 mod previews;
+mod ssh;
 mod start_up;
 mod support;
 mod terminal;

@@ -53,11 +53,6 @@ impl LinkStatus {
         serde_json::from_slice(&fs::read(LINK_STATUS).ok()?).ok()
     }
 
-    /// Whether that program has a connection.
-    pub fn is_connected_with(&self, binary: &str) -> bool {
-        self.connected && self.binary == binary
-    }
-
     fn store(&self) {
         let text = serde_json::to_vec(self).unwrap_or_default();
         if let Err(error) = config::replace(LINK_STATUS, &text, 0o600) {

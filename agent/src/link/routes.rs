@@ -20,7 +20,7 @@ use super::{
 use crate::{
     activity::ActivityLog,
     config::{SUPERVISOR_SOCKET, WORKSPACE},
-    services,
+    services, update,
     users::User,
 };
 
@@ -40,6 +40,8 @@ pub fn router(user: &User, activity: Arc<ActivityLog>) -> anyhow::Result<Router>
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: PROTOCOL,
             supervisor_version: None,
+            build: update::build("/proc/self/exe").ok(),
+            failed_update: update::failed(),
             boot_id: boot_id(),
             started_at: Timestamp::now(),
             user: user.name.clone(),

@@ -58,12 +58,30 @@ pub struct AgentInfo {
     /// Version of the supervisor, which goes on through updates. Absent while it does not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervisor_version: Option<String>,
+    /// Tells one build of the link process's program from another: the first 12 hexadecimal digits
+    /// of its SHA-256. Absent where the program could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
+    /// The update that was tried in this boot of the container and given up, so that the link
+    /// process is one of the program that the container was made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_update: Option<FailedUpdate>,
     /// Tells one boot of the container from another.
     pub boot_id: String,
     /// When the link process started.
     pub started_at: Timestamp,
     /// Name of the user it runs as.
     pub user: String,
+}
+
+/// An update of the agent that did not come up.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedUpdate {
+    /// Its build, as [`AgentInfo::build`].
+    pub build: String,
+    /// Why it was given up, for people; at most 512 characters.
+    pub message: String,
 }
 
 /// What an agent tells by itself. The first of each kind is the whole state; so is every later

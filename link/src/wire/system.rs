@@ -87,6 +87,19 @@ impl Activity {
         }
     }
 
+    /// The same, without anything that is later than this.
+    #[must_use]
+    pub fn no_later_than(&self, now: Timestamp) -> Self {
+        let bounded = |at: Option<Timestamp>| at.map(|at| at.min(now));
+        Self {
+            terminal_at: bounded(self.terminal_at),
+            traffic_at: bounded(self.traffic_at),
+            git_at: bounded(self.git_at),
+            files_at: bounded(self.files_at),
+            cpu_at: bounded(self.cpu_at),
+        }
+    }
+
     /// The newest of all.
     pub fn last(&self) -> Option<Timestamp> {
         [self.terminal_at, self.traffic_at, self.git_at, self.files_at, self.cpu_at]

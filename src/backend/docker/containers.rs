@@ -129,6 +129,7 @@ fn describe(container: &Listed, found: &ContainerInspectResponse) -> Container {
         out_of_memory: state.oom_killed.unwrap_or(false),
         ip: network.and_then(|network| network.ip_address.as_deref()?.parse().ok()),
         started_at: state.started_at.filter(|time| !time.is_empty() && !time.starts_with("0001-")),
+        running_for: None,
     }
 }
 

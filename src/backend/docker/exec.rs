@@ -19,26 +19,18 @@ use tokio::{
 use super::{
     errors,
     host::{Host, LOOK},
-    output::Output,
 };
 use crate::backend::{
-    BackendError, ExecOutput, ExecRequest, Guest, JobRequest, JobState, Reason, guest::FileRequest, shell,
+    BackendError, ExecOutput, ExecRequest, Guest, JobRequest, JobState, Reason,
+    guest::FileRequest,
+    output::Output,
+    process_group::{self, GIVEN_UP, KILL_LIMIT},
+    shell,
 };
 
-/// As `timeout(1)` has it.
-const GIVEN_UP: i64 = 124;
 /// Says which process it is, so that it can be found when it has to be killed, and becomes the
-/// command.
+/// command. Docker lets each command lead a process group of its own.
 const ANNOUNCE: &str = r#"echo $$ >&2; exec "$@""#;
-/// Each command leads a process group of its own.
-const KILL: &str = r#"
-kill -TERM "-$1" 2>/dev/null || exit 0
-n=0
-while kill -0 "-$1" 2>/dev/null && [ $n -lt 10 ]; do n=$((n + 1)); sleep 0.1; done
-kill -KILL "-$1" 2>/dev/null
-exit 0
-"#;
-const KILL_LIMIT: Duration = Duration::from_secs(5);
 const FIRST_POLL: Duration = Duration::from_millis(5);
 const LONGEST_POLL: Duration = Duration::from_millis(200);
 
@@ -128,10 +120,8 @@ impl DockerGuest {
     }
 
     async fn kill(&self, process: &str) {
-        let request =
-            ExecRequest { timeout: KILL_LIMIT, ..ExecRequest::script("root", KILL).with_args([process]) };
         let mut output = Output::new(0);
-        let killed = timeout(KILL_LIMIT, self.execute(&request, &mut output)).await;
+        let killed = timeout(KILL_LIMIT, self.execute(&process_group::kill(process), &mut output)).await;
         if !matches!(killed, Ok(Ok(_))) {
             tracing::debug!(host = self.host.name, process, "a command that was given up may still run");
         }

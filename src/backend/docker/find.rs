@@ -49,7 +49,7 @@ pub(super) async fn find(host: &Host, owner: &Owner) -> Result<Vec<Found>, Backe
 }
 
 fn body(host: &Host, id: BodyId, owner: &Owner) -> BodyRef {
-    BodyRef { host: host.name.clone(), id, owner: owner.clone() }
+    BodyRef { host: host.name.clone(), id, owner: owner.clone(), known: crate::backend::Known::default() }
 }
 
 async fn is_marked(

@@ -110,7 +110,12 @@ mod tests {
     #[test]
     fn a_volume_tells_its_owner() {
         let owner = Owner { namespace: "a".into(), name: "b".into(), uid: "c".into() };
-        let body = BodyRef { host: "h".into(), id: BodyId::random(), owner: owner.clone() };
+        let body = BodyRef {
+            host: "h".into(),
+            id: BodyId::random(),
+            owner: owner.clone(),
+            known: crate::backend::Known::default(),
+        };
         let labels = of_volume(&InstanceId("i".into()), &body);
         assert_eq!(super::owner(&labels), Some(owner));
         assert_eq!(id(&labels), Some(body.id));

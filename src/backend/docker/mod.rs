@@ -37,7 +37,6 @@ mod images;
 mod labels;
 mod logs;
 mod networks;
-mod output;
 mod owner_file;
 mod power;
 mod progress;
@@ -105,7 +104,7 @@ impl Backend for DockerBackend {
             volumes::of_body(host, body.id),
         )?;
         let volumes = volumes.into_iter().map(|volume| volume.name).collect();
-        Ok(Body { containers, network: !networks.is_empty(), volumes })
+        Ok(Body { containers, network: !networks.is_empty(), volumes, unfinished: false })
     }
 
     async fn find(&self, owner: &Owner) -> Result<Vec<Found>, BackendError> {
@@ -126,7 +125,12 @@ impl Backend for DockerBackend {
         images::prepare(self.host(host)?, image, progress).await
     }
 
-    async fn create(&self, body: &BodyRef, spec: &ContainerSpec) -> Result<(), BackendError> {
+    async fn create(
+        &self,
+        body: &BodyRef,
+        spec: &ContainerSpec,
+        _progress: &watch::Sender<String>,
+    ) -> Result<(), BackendError> {
         create::create(self.host(&body.host)?, body, spec).await
     }
 

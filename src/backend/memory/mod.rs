@@ -139,7 +139,12 @@ impl Backend for MemoryBackend {
         .await
     }
 
-    async fn create(&self, body: &BodyRef, spec: &ContainerSpec) -> Result<(), BackendError> {
+    async fn create(
+        &self,
+        body: &BodyRef,
+        spec: &ContainerSpec,
+        _progress: &watch::Sender<String>,
+    ) -> Result<(), BackendError> {
         self.change(&body.host, |world| world.create(&self.instance, body, spec.incarnation)).await
     }
 

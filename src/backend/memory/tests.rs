@@ -15,7 +15,7 @@ fn instance() -> InstanceId {
 
 fn body(id: BodyId, name: &str) -> BodyRef {
     let owner = Owner { namespace: "ns".into(), name: name.into(), uid: format!("uid-{name}") };
-    BodyRef { host: "memory".into(), id, owner }
+    BodyRef { host: "memory".into(), id, owner, known: Default::default() }
 }
 
 fn spec(incarnation: u32) -> ContainerSpec {
@@ -28,6 +28,7 @@ fn spec(incarnation: u32) -> ContainerSpec {
         memory_bytes: 1 << 30,
         pids: 100,
         dns_servers: Vec::new(),
+        infrastructure: Default::default(),
     }
 }
 
@@ -37,7 +38,7 @@ fn job(name: &str) -> JobRequest {
 
 async fn running(backend: &Arc<MemoryBackend>, name: &str) -> ContainerRef {
     let body = body(BodyId::random(), name);
-    backend.create(&body, &spec(1)).await.unwrap();
+    backend.create(&body, &spec(1), &Default::default()).await.unwrap();
     let container = ContainerRef { body, incarnation: Incarnation(1) };
     backend.start(&container).await.unwrap();
     container
@@ -48,7 +49,7 @@ async fn a_second_creation_makes_no_second_container() {
     let backend = MemoryBackend::new(&config(0.0), instance());
     let body = body(BodyId::random(), "a");
     for _ in 0..2 {
-        backend.create(&body, &spec(1)).await.unwrap();
+        backend.create(&body, &spec(1), &Default::default()).await.unwrap();
     }
     assert_eq!(backend.inspect(&body).await.unwrap().containers.len(), 1);
     assert_eq!(backend.world().containers_ever_made(), 1);
@@ -59,7 +60,7 @@ async fn a_second_creation_makes_no_second_container() {
 async fn two_containers_of_one_owner_are_noticed() {
     let backend = MemoryBackend::new(&config(0.0), instance());
     for _ in 0..2 {
-        backend.create(&body(BodyId::random(), "a"), &spec(1)).await.unwrap();
+        backend.create(&body(BodyId::random(), "a"), &spec(1), &Default::default()).await.unwrap();
     }
     assert_eq!(backend.world().duplicates(), ["ns/a"]);
 }
@@ -87,7 +88,7 @@ async fn faults_repeat_and_some_take_effect() {
         let mut results = Vec::new();
         for _ in 0..64 {
             let body = body(BodyId::from_bytes([results.len() as u8; 8]), &format!("w{}", results.len()));
-            results.push(backend.create(&body, &spec(1)).await.is_ok());
+            results.push(backend.create(&body, &spec(1), &Default::default()).await.is_ok());
         }
         let succeeded = results.iter().filter(|ok| **ok).count() as u64;
         assert!(backend.world().containers_ever_made() > succeeded, "no lost answer took effect");

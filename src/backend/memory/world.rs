@@ -133,7 +133,7 @@ impl MemoryWorld {
             .map(|(incarnation, made)| made.show(body.id, &belongings.owner, Incarnation(*incarnation)))
             .collect();
         let volumes = if belongings.volumes { identity::volume_names(body.id).to_vec() } else { Vec::new() };
-        Ok(Body { containers, network: belongings.network, volumes })
+        Ok(Body { containers, network: belongings.network, volumes, unfinished: false })
     }
 
     pub(super) fn find(&self, instance: &InstanceId, host: &str, owner: &Owner) -> Vec<Found> {
@@ -144,7 +144,12 @@ impl MemoryWorld {
             .flatten()
             .filter(|(_, body)| body.instance == *instance && body.owner == *owner)
             .map(|(id, body)| Found {
-                body: BodyRef { host: host.to_owned(), id: *id, owner: owner.clone() },
+                body: BodyRef {
+                    host: host.to_owned(),
+                    id: *id,
+                    owner: owner.clone(),
+                    known: crate::backend::Known::default(),
+                },
                 incarnation: Incarnation(body.containers.keys().max().copied().unwrap_or(0)),
             })
             .collect()
@@ -370,6 +375,7 @@ impl Made {
             out_of_memory: false,
             ip: running.then_some(IpAddr::V4(Ipv4Addr::new(10, 210, 0, 2))),
             started_at: self.boot.map(|boot| format!("boot-{boot}")),
+            running_for: None,
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     api::{
-        self, Template, TemplatePhase, TemplateStatus,
+        self, ProxmoxTemplateStatus, Template, TemplatePhase, TemplateStatus,
         condition::{self, ConditionList},
     },
     config::Config,
@@ -92,7 +92,12 @@ fn describe(
         observed_generation: template.metadata.generation,
         phase: Some(phase.as_str().to_owned()),
         default: Some(is_default),
+        proxmox: template.spec.proxmox.as_ref().and_then(|proxmox| {
+            let known = before.proxmox.clone().unwrap_or_default();
+            proxmox.vmid.map(|vmid| ProxmoxTemplateStatus { vmid: Some(vmid), ..known })
+        }),
         conditions: list.finish(),
+        ..TemplateStatus::default()
     }
 }
 

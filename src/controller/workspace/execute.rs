@@ -1,7 +1,11 @@
 //! Carrying out one planned action. What is learnt goes into the record; the next plan, made from
 //! a new look at the backend, decides how to go on.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -9,7 +13,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{Configured, GitStatus, Operation, condition},
     backend::{
-        BodyId, ContainerRef, ContainerSpec, Guest, ImageRequest, Incarnation, JobState, Pull, identity,
+        BodyId, ContainerRef, ContainerSpec, Guest, ImageRequest, Incarnation, JobState, Pull, Reason,
+        identity,
     },
     controller::{
         context::TaskResult,
@@ -139,9 +144,13 @@ impl Pass<'_> {
         Ok((backend, ContainerRef { body, incarnation }))
     }
 
-    async fn guest(&self, step: Step) -> Result<Box<dyn Guest>, Stop> {
+    async fn guest(&mut self, step: Step) -> Result<Box<dyn Guest>, Stop> {
         let (backend, container) = self.container(self.present(), step)?;
-        backend.guest(&container).await.map_err(at(step))
+        let guest = backend.guest(&container).await.map_err(at(step))?;
+        if self.record.host_key.is_none() {
+            self.record.host_key = guest.host_key();
+        }
+        Ok(guest)
     }
 
     /// `startedAt` of the running container.
@@ -177,6 +186,7 @@ impl Pass<'_> {
                     incarnation: one.incarnation.max(Incarnation::FIRST),
                     backend: backend.clone(),
                     host: one.body.host.clone(),
+                    number: one.body.known.number,
                     resolved: desired.resolved.clone(),
                     template: desired.template.as_ref().map(|template| template.snapshot.clone()),
                 });
@@ -198,7 +208,7 @@ impl Pass<'_> {
         self.check_quota().map_err(at(Step::Initializing))?;
         let mut references = References::new(self.context.client.clone());
         references.check(desired).await.map_err(at(Step::Initializing))?;
-        let host = self.choose_host(desired).map_err(at(Step::Initializing))?;
+        let host = self.choose_host(desired).await.map_err(at(Step::Initializing))?;
         // From here on there may be something, whatever becomes of the status.
         self.context.note_without_body(self.uid(), false);
         self.record.body = Some(RecordedBody {
@@ -206,6 +216,7 @@ impl Pass<'_> {
             incarnation: Incarnation::FIRST,
             backend: desired.backend.clone(),
             host,
+            number: None,
             resolved: desired.resolved.clone(),
             template: desired.template.as_ref().map(|template| template.snapshot.clone()),
         });
@@ -235,7 +246,7 @@ impl Pass<'_> {
             .hint("delete one that is no longer needed"))
     }
 
-    fn choose_host(&self, desired: &Desired) -> Result<String, Problem> {
+    async fn choose_host(&self, desired: &Desired) -> Result<String, Problem> {
         let unreachable =
             |message: String| Problem::transient(condition::BACKEND_READY, "BackendUnreachable", message);
         let backend = self
@@ -243,7 +254,16 @@ impl Pass<'_> {
             .backends
             .get(&desired.backend)
             .ok_or_else(|| unreachable(format!("backend {:?} is not there", desired.backend)))?;
-        let hosts = backend.hosts();
+        let mut hosts = backend.hosts();
+        if let Some(possible) = backend.hosts_of_image(&desired.resolved.image).await? {
+            let pinned = desired.pinned_host.as_ref().filter(|pinned| !possible.contains(pinned));
+            if let Some(pinned) = pinned {
+                let message =
+                    format!("{pinned:?} does not have the template's storage; {} do", possible.join(", "));
+                return Err(Problem::permanent(condition::BACKEND_READY, "NodeUnsuitable", message));
+            }
+            hosts.retain(|host| possible.contains(&host.name));
+        }
         let mut committed: BTreeMap<&str, u64> = BTreeMap::new();
         let others = self.context.objects.workspaces();
         for resolved in others.iter().filter_map(|other| other.status.as_ref()?.resolved.as_ref()) {
@@ -264,6 +284,7 @@ impl Pass<'_> {
         self.record.configured = None;
         self.record.clone_job = None;
         self.record.seen_boot = None;
+        self.record.host_key = None;
     }
 
     fn next_incarnation(&mut self) {
@@ -287,7 +308,9 @@ impl Pass<'_> {
         let Some(body) = &self.record.body else { return Ok(Flow::Continue) };
         let resolved = body.resolved.clone();
         let host = body.host.clone();
-        if !self.context.tasks.is_running(self.uid(), TaskKind::PrepareImage) {
+        if self.context.tasks.is_running(self.uid(), TaskKind::Create) {
+            // The image is there by then.
+        } else if !self.context.tasks.is_running(self.uid(), TaskKind::PrepareImage) {
             let image = self.image_request(desired, &resolved.image).await.map_err(at(step))?;
             let backend = Arc::clone(&backend);
             let prepare = |progress| async move {
@@ -309,9 +332,41 @@ impl Pass<'_> {
             memory_bytes: resolved.memory.0,
             pids: resolved.pids,
             dns_servers: desired.dns_servers.clone(),
+            infrastructure: desired.infrastructure.clone(),
         };
-        backend.create(&container.body, &spec).await.map_err(at(step))?;
-        Ok(Flow::Continue)
+        if self.record.body.as_ref().is_some_and(|body| body.number.is_none())
+            && !self.context.tasks.is_running(self.uid(), TaskKind::Create)
+            && let Some(number) =
+                backend.reserve(&container.body, &spec, &self.numbers_taken()).await.map_err(at(step))?
+        {
+            if let Some(body) = &mut self.record.body {
+                body.number = Some(number);
+            }
+            // Written before anything is made: whatever happens next, the number leads back here.
+            self.say(Some(desired), &Progress::Doing { step, message: None }).await?;
+        }
+        let (backend, container) = self.container(self.present(), step)?;
+        let create =
+            |progress| async move { backend.create(&container.body, &spec, &progress).await.map(|()| None) };
+        match self.wait_for(TaskKind::Create, step, create).await {
+            Err(Stop::Problem(_, problem)) if problem.reason == Reason::NumberTaken.as_str() => {
+                if let Some(body) = &mut self.record.body {
+                    body.number = None;
+                }
+                Err(Stop::Problem(step, problem))
+            }
+            Err(stop) => Err(stop),
+            Ok(Some(flow)) => Ok(flow),
+            Ok(None) => Ok(Flow::Continue),
+        }
+    }
+
+    /// The numbers that are written down for other workspaces, and for Templates.
+    fn numbers_taken(&self) -> BTreeSet<u32> {
+        let Some(backend) = self.record.body.as_ref().map(|body| body.backend.as_str()) else {
+            return BTreeSet::new();
+        };
+        self.context.objects.numbers(backend, &self.context.config)
     }
 
     async fn image_request(&self, desired: &Desired, image: &str) -> Result<ImageRequest, Problem> {
@@ -362,8 +417,8 @@ impl Pass<'_> {
         let mut references = References::new(self.context.client.clone());
         let environment = references.environment(&desired.env).await.map_err(at(step))?;
         let Some(body) = &self.record.body else { return Ok(Flow::Continue) };
-        let docker = self.context.config.backend(&body.backend).and_then(|backend| backend.docker.as_ref());
-        let proxy = docker.map(|docker| docker.proxy.clone()).unwrap_or_default();
+        let backend = self.context.config.backend(&body.backend);
+        let proxy = backend.and_then(|backend| backend.surroundings().proxy.cloned()).unwrap_or_default();
         let setup = provision::Setup {
             name: self.subject.owner.name.clone(),
             namespace: self.subject.owner.namespace.clone(),

@@ -33,6 +33,7 @@ pub fn resolved() -> ResolvedSpec {
         cpu: CpuMillis(1000),
         memory: Bytes(1 << 30),
         pids: 100,
+        disk: None,
     }
 }
 
@@ -49,6 +50,7 @@ pub fn desired() -> Desired {
         git: Default::default(),
         env: Vec::new(),
         dns_servers: Vec::new(),
+        infrastructure: Default::default(),
         provision_timeout: std::time::Duration::from_secs(600),
     }
 }
@@ -66,6 +68,7 @@ pub fn recorded(incarnation: u32) -> Record {
             incarnation: Incarnation(incarnation),
             backend: "docker".into(),
             host: "local".into(),
+            number: None,
             resolved: resolved(),
             template: None,
         }),
@@ -83,9 +86,15 @@ pub fn container(state: RunState) -> Container {
         out_of_memory: false,
         ip: Some("10.210.0.2".parse().unwrap()),
         started_at: Some(BOOT.into()),
+        running_for: None,
     }
 }
 
 pub fn there(containers: Vec<Container>) -> super::plan::Observed {
-    super::plan::Observed::Body(Body { containers, network: true, volumes: vec!["v".into()] })
+    super::plan::Observed::Body(Body {
+        containers,
+        network: true,
+        volumes: vec!["v".into()],
+        unfinished: false,
+    })
 }

@@ -12,6 +12,7 @@ pub mod agent;
 pub mod execute;
 #[cfg(test)]
 mod fixtures;
+mod infrastructure;
 pub mod pass;
 pub mod phase;
 pub mod placement;

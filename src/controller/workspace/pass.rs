@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use crate::{
     api::{PowerStatus, Workspace, WorkspaceStatus},
-    backend::{BackendError, BodyRef, Reason, RunState, SharedBackend},
+    backend::{BackendError, BodyRef, Known, Reason, RunState, SharedBackend},
     controller::{backoff::with_jitter, context::Context},
 };
 
@@ -204,7 +204,12 @@ impl<'a> Pass<'a> {
     pub(super) fn place(&self) -> Option<(SharedBackend, BodyRef)> {
         let body = self.record.body.as_ref()?;
         let backend = self.context.backends.get(&body.backend)?;
-        let reference = BodyRef { host: body.host.clone(), id: body.id, owner: self.subject.owner.clone() };
+        let reference = BodyRef {
+            host: body.host.clone(),
+            id: body.id,
+            owner: self.subject.owner.clone(),
+            known: Known { number: body.number, host_key: self.record.host_key.clone() },
+        };
         Some((Arc::clone(backend), reference))
     }
 

@@ -284,8 +284,8 @@ pub fn clone_job_on<'a>(handle: &'a str, boot: &str) -> Option<&'a str> {
 
 fn await_address(container: &Container, limits: Limits, now: Timestamp) -> Plan {
     let started = container.started_at.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
-    let waited =
-        started.and_then(|started| Duration::try_from(now.duration_since(started)).ok()).unwrap_or_default();
+    let since_start = started.and_then(|started| Duration::try_from(now.duration_since(started)).ok());
+    let waited = container.running_for.or(since_start).unwrap_or_default();
     if waited < limits.ip {
         return wait(Step::ConfiguringNetwork, "waiting for the container's address");
     }
@@ -394,5 +394,8 @@ pub fn plan_deletion(
 }
 
 fn is_gone(body: &Body, retain_volumes: bool) -> bool {
-    body.containers.is_empty() && !body.network && (retain_volumes || body.volumes.is_empty())
+    body.containers.is_empty()
+        && !body.unfinished
+        && !body.network
+        && (retain_volumes || body.volumes.is_empty())
 }

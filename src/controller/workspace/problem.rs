@@ -90,6 +90,46 @@ impl From<BackendError> for Problem {
                 Retry::Backoff,
                 "enlarge networkRange of the backend, or delete workspaces on this host",
             ),
+            R::NumberTaken => (
+                condition::CONTAINER_READY,
+                Retry::Backoff,
+                "somebody else took the VMID; the operator takes another",
+            ),
+            R::NumberInUse => (
+                condition::CONTAINER_READY,
+                Retry::OnChange,
+                "choose another spec.backend.proxmox.vmid, or have the administrator mark the container for this workspace and set adoptExisting",
+            ),
+            R::NumbersExhausted => (
+                condition::CONTAINER_READY,
+                Retry::Backoff,
+                "enlarge vmids of the backend, or delete workspaces",
+            ),
+            R::Unauthorized => (
+                condition::BACKEND_READY,
+                Retry::Backoff,
+                "check token of the backend in the operator's configuration; berth backend check NAME says more",
+            ),
+            R::Forbidden => (
+                condition::BACKEND_READY,
+                Retry::Backoff,
+                "give the token's role this privilege on this path; berth backend check NAME lists all that are needed",
+            ),
+            R::TemplateMissing => (
+                condition::TEMPLATE_RESOLVED,
+                Retry::Backoff,
+                "the Template's vmid must be a container template of the cluster",
+            ),
+            R::Locked => (
+                condition::CONTAINER_READY,
+                Retry::Backoff,
+                "wait for what holds the lock; a lock that nothing holds is cleared with `pct unlock VMID` on its node",
+            ),
+            R::HostSshNotConfigured => (
+                condition::CONTAINER_READY,
+                Retry::OnChange,
+                "set hostSsh of the backend in the operator's configuration",
+            ),
             R::OutOfSpace => (condition::CONTAINER_READY, Retry::Backoff, "free disk space on the host"),
             R::NotOwned | R::Conflict => (
                 condition::CONTAINER_READY,
@@ -100,6 +140,21 @@ impl From<BackendError> for Problem {
                 condition::CONTAINER_READY,
                 Retry::OnChange,
                 "see the host's requirements in the documentation",
+            ),
+            R::SshUnreachable => (
+                condition::BACKEND_READY,
+                Retry::Backoff,
+                "check that an SSH server runs there, and that the operator reaches its port",
+            ),
+            R::SshAuthFailed => (
+                condition::BACKEND_READY,
+                Retry::Backoff,
+                "put the operator's public key into authorized_keys of root there",
+            ),
+            R::HostKeyChanged => (
+                condition::BACKEND_READY,
+                Retry::OnChange,
+                "if the key was renewed on purpose, have the operator forget the one before; else somebody stands in between",
             ),
             R::NotFound | R::NotRunning | R::Failed => {
                 (condition::CONTAINER_READY, Retry::Backoff, "the operator looks again and goes on by itself")

@@ -20,6 +20,8 @@ use super::{
 pub struct Record {
     /// The body on the backend, once it has an id and a place.
     pub body: Option<RecordedBody>,
+    /// The SSH host key of the present container, once it was seen.
+    pub host_key: Option<String>,
     /// Which boot of the container was set up, and for which generation.
     pub configured: Option<Configured>,
     /// The clone job, once it was started.
@@ -57,6 +59,8 @@ pub struct RecordedBody {
     pub backend: String,
     /// The host's name.
     pub host: String,
+    /// The number that was reserved for its containers, where the backend numbers them.
+    pub number: Option<u32>,
     /// What it was resolved to.
     pub resolved: ResolvedSpec,
     /// The Template it was made from.
@@ -76,6 +80,8 @@ pub struct ResolvedSpec {
     pub memory: Bytes,
     /// Limit on processes.
     pub pids: i64,
+    /// Size of the disk, where the backend knows one.
+    pub disk: Option<Bytes>,
 }
 
 /// A permanent failure, and the spec and nonce it stands for.
@@ -103,6 +109,7 @@ impl Record {
             configured: status.configured.clone().filter(|_| body.is_some()),
             clone_job: status.operation.clone().filter(|operation| operation.kind == super::OPERATION_CLONE),
             git: status.git.clone().filter(|_| body.is_some()),
+            host_key: container.and_then(|container| container.ssh_host_key.clone()),
             container_seen: body.is_some() && container.is_some_and(|container| container.id.is_some()),
             seen_boot: container
                 .filter(|container| container.state == RunState::Running.as_str())
@@ -139,12 +146,14 @@ fn parse_body(status: &WorkspaceStatus) -> Option<RecordedBody> {
         incarnation: Incarnation(status.incarnation?),
         backend: resolved.backend.clone(),
         host: resolved.host.clone()?,
+        number: resolved.vmid,
         resolved: ResolvedSpec {
             image: resolved.image.clone(),
             user: resolved.user.clone(),
             cpu: resolved.cpu.parse().ok()?,
             memory: resolved.memory.parse().ok()?,
             pids: resolved.pids,
+            disk: resolved.disk.as_ref().and_then(|disk| disk.parse().ok()),
         },
         template: status.template.clone(),
     })

@@ -32,6 +32,9 @@ impl Pass<'_> {
     /// Goes on with the deletion as far as possible.
     pub(super) async fn remove(&mut self) -> Result<Action, PassError> {
         let mut searched: Option<Result<(), BackendError>> = None;
+        if !self.patience_ended() && !self.creation_has_ended().await {
+            return Ok(Action::requeue(LONGEST_WAIT));
+        }
         loop {
             self.observe().await;
             let plan = plan::plan_deletion(
@@ -78,12 +81,14 @@ impl Pass<'_> {
                     incarnation: found.incarnation.max(Incarnation::FIRST),
                     backend: name.clone(),
                     host: found.body.host,
+                    number: found.body.known.number,
                     resolved: ResolvedSpec {
                         image: String::new(),
                         user: String::new(),
                         cpu: self.context.config.defaults.cpu,
                         memory: self.context.config.defaults.memory,
                         pids: self.context.config.defaults.pids,
+                        disk: None,
                     },
                     template: None,
                 });
@@ -91,6 +96,20 @@ impl Pass<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Waits for a creation that is under way: what it has not made yet could not be removed.
+    async fn creation_has_ended(&self) -> bool {
+        let tasks = &self.context.tasks;
+        if !tasks.is_running(self.uid(), TaskKind::Create) {
+            return true;
+        }
+        if let Some((backend, body)) = self.place() {
+            backend.give_up_creation(body.id);
+        }
+        let ended =
+            tasks.run(self.uid(), TaskKind::Create, &self.subject.key, PATIENCE, |_| async { Ok(None) });
+        matches!(ended.await, TaskState::Done(_))
     }
 
     /// Removes the body; `None` while that still goes on.

@@ -6,10 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
     api::{
-        AgentStatus, ContainerStatus, ErrorStatus, Resolved, WorkspaceStatus,
+        AgentStatus, ContainerStatus, ErrorStatus, FailedUpdate, Resolved, WorkspaceStatus,
         condition::{self, ConditionList, MESSAGE_LIMIT, truncate},
     },
     backend::{Container, RunState},
+    provision::redact::presentable,
 };
 
 use super::{
@@ -110,14 +111,13 @@ pub fn describe(before: &WorkspaceStatus, situation: &Situation<'_>) -> Workspac
             cpu: body.resolved.cpu.to_string(),
             memory: body.resolved.memory.to_string(),
             pids: body.resolved.pids,
+            vmid: body.number,
+            disk: body.resolved.disk.map(|disk| disk.to_string()),
         }),
         container: container_status(before, situation),
         configured: record.configured.clone(),
         agent: match agent {
-            AgentSight::Linked(agent) => Some(AgentStatus {
-                version: agent.version.clone(),
-                supervisor_version: agent.supervisor_version.clone(),
-            }),
+            AgentSight::Linked(agent) => Some(agent_status(agent)),
             AgentSight::Missing => before.agent.clone().filter(|_| is_well(progress)),
             AgentSight::NotUsed => None,
         },
@@ -137,6 +137,20 @@ pub fn describe(before: &WorkspaceStatus, situation: &Situation<'_>) -> Workspac
         observed_restart_nonce: record.restart_nonce.clone(),
         error: error_status(before, step, progress, now),
         conditions: conditions(before, situation, step),
+    }
+}
+
+/// What an agent says of itself, as far as it may stand in a status.
+fn agent_status(agent: &AgentInfo) -> AgentStatus {
+    let failed = agent.failed_update.as_ref();
+    AgentStatus {
+        version: agent.version.clone(),
+        supervisor_version: agent.supervisor_version.clone(),
+        build: agent.build.clone(),
+        failed_update: failed.map(|failed| FailedUpdate {
+            build: presentable(&failed.build),
+            message: presentable(&failed.message),
+        }),
     }
 }
 
@@ -197,6 +211,7 @@ fn container_status(before: &WorkspaceStatus, situation: &Situation<'_>) -> Opti
                 name: Some(container.name.clone()),
                 state: container.state.as_str().to_owned(),
                 ip: container.ip.map(|ip| ip.to_string()),
+                ssh_host_key: situation.record.host_key.clone(),
                 started_at: container.started_at.clone(),
             },
             None => ContainerStatus { state: "None".to_owned(), ..Default::default() },
@@ -352,7 +367,13 @@ fn inner_conditions(list: &mut ConditionList<'_>, situation: &Situation<'_>, ste
 /// Whether the agent can be reached. One that is away for a moment only does not count as lost.
 fn agent_condition(list: &mut ConditionList<'_>, situation: &Situation<'_>, running: bool) {
     match &situation.agent {
-        AgentSight::Linked(_) if running => list.set(condition::AGENT_CONNECTED, true, "Connected", ""),
+        AgentSight::Linked(agent) if running => {
+            let failed = agent_status(agent).failed_update;
+            let message = failed.map(|failed| {
+                format!("its update to build {} was given up: {}", failed.build, failed.message)
+            });
+            list.set(condition::AGENT_CONNECTED, true, "Connected", &message.unwrap_or_default());
+        }
         AgentSight::Missing if is_well(situation.progress) => list.keep(condition::AGENT_CONNECTED),
         AgentSight::Missing if running => {
             list.set(condition::AGENT_CONNECTED, false, "NotConnected", "the agent has no link to a gateway");

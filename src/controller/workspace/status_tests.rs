@@ -149,3 +149,42 @@ fn a_condition_keeps_the_time_of_its_last_change() {
     assert_eq!(since(&second, condition::BACKEND_READY), at(0));
     assert_eq!(since(&second, condition::READY), at(100));
 }
+
+#[test]
+fn an_update_of_the_agent_that_was_given_up_is_said_where_the_agent_is() {
+    let desired = desired();
+    let observed = running();
+    let agent = berth_link::wire::AgentInfo {
+        version: "1".into(),
+        protocol: 1,
+        supervisor_version: None,
+        build: Some("aaaaaaaaaaaa".into()),
+        failed_update: Some(berth_link::wire::FailedUpdate {
+            build: "bbbbbbbbbbbb".into(),
+            message: "it does not go on running\n\x1b[31mExec format error".into(),
+        }),
+        boot_id: "b".into(),
+        started_at: at(0),
+        user: "dev".into(),
+    };
+    let situation = Situation {
+        worked_at: Some(at(50)),
+        agent: super::status::AgentSight::Linked(agent),
+        subject: &desired.subject,
+        desired: Some(&desired),
+        record: &record(None),
+        observed: &observed,
+        progress: &Progress::Settled(Settled::Ready),
+        now: at(0),
+    };
+    let status = describe(&WorkspaceStatus::default(), &situation);
+    assert_eq!(word(&status, condition::AGENT_CONNECTED).unwrap(), "True Connected");
+    let connected = status.conditions.iter().find(|one| one.type_ == condition::AGENT_CONNECTED).unwrap();
+    assert_eq!(
+        connected.message,
+        "its update to build bbbbbbbbbbbb was given up: it does not go on running [31mExec format error"
+    );
+    let agent = status.agent.unwrap();
+    assert_eq!(agent.build.as_deref(), Some("aaaaaaaaaaaa"));
+    assert_eq!(agent.failed_update.unwrap().build, "bbbbbbbbbbbb");
+}

@@ -10,13 +10,14 @@ use crate::{
         self, EnvFromSource, EnvVar, OperatingMode, Repository, Resources, SecretKeyRef, Template,
         TemplateSnapshot, Workspace, condition,
     },
-    backend::{Owner, Pull},
-    config::{BackendConfig, Bytes, Config, CpuMillis, GoDuration, TenantField},
+    backend::{Infrastructure, Owner, Pull},
+    config::{BackendConfig, Bytes, Config, CpuMillis, GoDuration},
     controller::trigger::WorkspaceKey,
     provision::RemoteUrl,
 };
 
 use super::{
+    infrastructure,
     problem::Problem,
     record::{Record, ResolvedSpec},
     template_choice::{self, Templates},
@@ -117,6 +118,8 @@ pub struct Desired {
     pub env: Vec<EnvLayer>,
     /// DNS servers; empty for the backend's.
     pub dns_servers: Vec<IpAddr>,
+    /// Where and how the container is made, on backends that can be told.
+    pub infrastructure: Infrastructure,
     /// How long provisioning may take.
     pub provision_timeout: std::time::Duration,
 }
@@ -192,11 +195,12 @@ pub fn validate(
         check_sharing(template, &namespace)?;
     }
     let backend = choose_backend(workspace, template.as_deref(), record, config)?;
-    let pinned_host = pinned_host(workspace, backend)?;
+    let pinned_host = infrastructure::pinned_host(workspace, backend)?;
     let resolved = match &record.body {
         Some(body) if !record.is_unmade() => body.resolved.clone(),
-        _ => resolve(spec.resources.as_ref(), template.as_deref(), config)?,
+        _ => resolve(spec.resources.as_ref(), template.as_deref(), backend, config)?,
     };
+    let infrastructure = infrastructure::infrastructure(workspace, template.as_deref(), &resolved, backend)?;
     let repository =
         spec.repository.clone().map(|repository| desired_repository(repository, config)).transpose()?;
     let mut env = Vec::new();
@@ -231,13 +235,14 @@ pub fn validate(
         git: spec.git.clone().unwrap_or_default(),
         env,
         dns_servers: dns_servers(workspace)?,
+        infrastructure,
         provision_timeout,
         subject,
     })
 }
 
 fn desired_template(template: &Template) -> DesiredTemplate {
-    let docker = &template.spec.docker;
+    let docker = template.spec.docker.as_ref();
     DesiredTemplate {
         snapshot: TemplateSnapshot {
             name: template.name_any(),
@@ -245,12 +250,14 @@ fn desired_template(template: &Template) -> DesiredTemplate {
             uid: template.uid().unwrap_or_default(),
             generation: template.metadata.generation.unwrap_or_default(),
         },
-        pull: match docker.pull_policy {
+        pull: match docker.map(|docker| docker.pull_policy).unwrap_or_default() {
             api::PullPolicy::Always => Pull::Always,
             api::PullPolicy::IfNotPresent => Pull::IfNotPresent,
             api::PullPolicy::Never => Pull::Never,
         },
-        pull_secrets: docker.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
+        pull_secrets: docker
+            .map(|docker| docker.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect())
+            .unwrap_or_default(),
     }
 }
 
@@ -312,34 +319,10 @@ fn choose_backend<'a>(
     Ok(backend)
 }
 
-fn pinned_host(workspace: &Workspace, backend: &BackendConfig) -> Result<Option<String>, Problem> {
-    let docker = workspace.spec.backend.as_ref().and_then(|selector| selector.docker.as_ref());
-    let Some(host) = docker.and_then(|docker| docker.host.clone()) else { return Ok(None) };
-    if !backend.tenants_may_set.contains(&TenantField::DockerHost) {
-        return Err(Problem::permanent(
-            condition::ACCEPTED,
-            "FieldForbidden",
-            format!("spec.backend.docker.host may not be set on backend {:?}", backend.name),
-        )
-        .hint("leave it out, or have the administrator list docker.host in tenantsMaySet of the backend"));
-    }
-    if !backend.host_names().contains(&host.as_str()) {
-        return Err(Problem::permanent(
-            condition::ACCEPTED,
-            "HostNotFound",
-            format!(
-                "spec.backend.docker.host: backend {:?} has no host {host:?}, but {}",
-                backend.name,
-                backend.host_names().join(", ")
-            ),
-        ));
-    }
-    Ok(Some(host))
-}
-
 fn resolve(
     own: Option<&Resources>,
     template: Option<&Template>,
+    backend: &BackendConfig,
     config: &Config,
 ) -> Result<ResolvedSpec, Problem> {
     let of_template = template.and_then(|template| template.spec.resources.as_ref());
@@ -359,6 +342,13 @@ fn resolve(
     };
     let pids = own.and_then(|resources| resources.pids).or(of_template.and_then(|resources| resources.pids));
     let pids = pids.unwrap_or(config.defaults.pids);
+    let disk = match (&backend.proxmox, pick(|resources| resources.disk.as_ref())) {
+        (None, _) => None,
+        (Some(proxmox), None) => Some(proxmox.disk),
+        (Some(_), Some(text)) => {
+            Some(text.parse::<Bytes>().map_err(|error| invalid("disk", error.to_string()))?)
+        }
+    };
     let too_much = |field: &str, value: String, limit: String| {
         Problem::permanent(
             condition::ACCEPTED,
@@ -374,15 +364,24 @@ fn resolve(
     if memory > config.limits.memory {
         return Err(too_much("memory", memory.to_string(), config.limits.memory.to_string()));
     }
+    if let (Some(proxmox), Some(disk)) = (&backend.proxmox, disk)
+        && disk > proxmox.greatest_disk
+    {
+        return Err(too_much("disk", disk.to_string(), proxmox.greatest_disk.to_string()));
+    }
     if pids > config.limits.pids {
         return Err(too_much("pids", pids.to_string(), config.limits.pids.to_string()));
     }
     Ok(ResolvedSpec {
-        image: template.map(|template| template.spec.docker.image.clone()).unwrap_or_default(),
+        image: template
+            .map(|template| infrastructure::image(template, backend))
+            .transpose()?
+            .unwrap_or_default(),
         user: template.and_then(|template| template.spec.user.clone()).unwrap_or_else(|| "dev".to_owned()),
         cpu,
         memory,
         pids,
+        disk,
     })
 }
 

@@ -50,7 +50,7 @@ impl Pass<'_> {
             self.api().patch_status(&self.object.name_any(), &parameters, &Patch::Apply(&body)).await?;
         self.took(written);
         self.time_step(&after);
-        if let Some(notice) = notice(before, &after) {
+        for notice in notice(before, &after).into_iter().chain(agent_notice(before, &after)) {
             events::publish(&self.context.client, &self.context.identity, &*self.object, notice).await;
         }
         Ok(())
@@ -110,12 +110,15 @@ impl Pass<'_> {
     }
 }
 
+type Handles<'a> = (Option<&'a str>, Option<u32>, Option<&'a str>, Option<u32>, Option<&'a str>);
+
 /// What ties the object to things outside: never written over a state that was not seen.
-fn handles(status: &WorkspaceStatus) -> (Option<&str>, Option<u32>, Option<&str>, Option<&str>) {
+fn handles(status: &WorkspaceStatus) -> Handles<'_> {
     (
         status.id.as_deref(),
         status.incarnation,
         status.resolved.as_ref().and_then(|resolved| resolved.host.as_deref()),
+        status.resolved.as_ref().and_then(|resolved| resolved.vmid),
         status.operation.as_ref().map(|operation| operation.handle.as_str()),
     )
 }
@@ -154,4 +157,57 @@ fn notice(before: &WorkspaceStatus, after: &WorkspaceStatus) -> Option<Notice> {
         _ => format!("the workspace is {phase}"),
     };
     Some(Notice { warning: phase == Phase::Degraded.as_str(), reason: phase, note })
+}
+
+/// That an update of the agent did not come up, once for each.
+fn agent_notice(before: &WorkspaceStatus, after: &WorkspaceStatus) -> Option<Notice> {
+    let failed = |status: &WorkspaceStatus| status.agent.as_ref()?.failed_update.clone();
+    let news = failed(after).filter(|news| failed(before).is_none_or(|known| known.build != news.build))?;
+    Some(Notice {
+        warning: true,
+        reason: "AgentUpdateFailed".to_owned(),
+        note: format!(
+            "the agent's update to build {} was given up, and the one before it goes on: {}",
+            news.build, news.message
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::api::{AgentStatus, FailedUpdate};
+
+    fn status(failed: Option<&str>) -> WorkspaceStatus {
+        let failed_update =
+            failed.map(|build| FailedUpdate { build: build.to_owned(), message: "Exec format error".into() });
+        let agent = AgentStatus {
+            version: "1".to_owned(),
+            supervisor_version: None,
+            build: Some("a".to_owned()),
+            failed_update,
+        };
+        WorkspaceStatus { agent: Some(agent), ..WorkspaceStatus::default() }
+    }
+
+    #[rstest]
+    #[case::none(None, None, false)]
+    #[case::new(None, Some("b"), true)]
+    #[case::known(Some("b"), Some("b"), false)]
+    #[case::another(Some("b"), Some("c"), true)]
+    #[case::over(Some("b"), None, false)]
+    fn an_update_that_failed_is_told_once(
+        #[case] before: Option<&str>,
+        #[case] after: Option<&str>,
+        #[case] told: bool,
+    ) {
+        let notice = agent_notice(&status(before), &status(after));
+        assert_eq!(notice.is_some(), told);
+        if let Some(notice) = notice {
+            assert!(notice.warning && notice.reason == "AgentUpdateFailed");
+            assert!(notice.note.contains(after.unwrap()) && notice.note.contains("Exec format error"));
+        }
+    }
 }

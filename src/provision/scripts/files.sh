@@ -6,7 +6,7 @@
 
 umask 077
 mkdir -p /run/berth /etc/berth /etc/profile.d
-chmod 755 /etc/berth /etc/profile.d
+chmod 755 /run/berth /etc/berth /etc/profile.d
 # What a setup that was killed left behind.
 rm -f /run/berth/.setup.* /run/berth/.secrets.env.* /etc/profile.d/.berth.sh.* /etc/berth/.*.crt.*
 
@@ -58,7 +58,18 @@ if ! [ -d /run/berth/user ]; then
 fi
 hand_over /run/berth/user
 
-# Process 1 reads the settings when it is told to, and starts the agent.
+# Has the agent's init read the settings. An agent that is not there yet reads them when it starts.
+tell_agent() {
+    init=1
+    if [ -r /run/berth/init.pid ]; then
+        read -r init </run/berth/init.pid || init=1
+    fi
+    # Its number may be somebody else's by now. One of an earlier version is process 1, and has no file.
+    if read -r program <"/proc/$init/comm" && [ "$program" = berth-agent ]; then
+        kill -HUP "$init" || :
+    fi
+} 2>/dev/null
+
 if [ "$5" -gt 0 ]; then
     for folder in /run/berth/user/agent /var/log/berth; do
         if ! [ -d "$folder" ]; then
@@ -72,5 +83,5 @@ if [ "$5" -gt 0 ]; then
     first=$((last + 1))
     last=$((last + $6))
     lines "$first" "$last" | place /run/berth/agent.token 600 "$uid:$gid"
-    kill -HUP 1
+    tell_agent
 fi

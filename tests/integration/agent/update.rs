@@ -3,21 +3,52 @@
 
 use std::path::{Path, PathBuf};
 
-use berth::api::Workspace;
+use berth::api::{AgentStatus, Workspace};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::ListParams;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::scene::Scene;
-use crate::support::{eventually, objects::PATIENCE, operator::agent_binary};
+use crate::support::{
+    eventually,
+    objects::{PATIENCE, until},
+    operator::agent_binary,
+};
 
 /// Asks the supervisor in the container.
 const CURL: &str =
     "curl --silent --http2-prior-knowledge --unix-socket /run/berth/user/agent/supervisor.sock";
 
+/// What tells a version of the agent's program from another.
+fn build(binary: &Path) -> String {
+    let digest = hex::encode(Sha256::digest(std::fs::read(binary).unwrap()));
+    digest[..12].to_owned()
+}
+
 /// Where a version of the agent's program stands that came after the container.
 fn place(binary: &Path) -> String {
-    let digest = hex::encode(Sha256::digest(std::fs::read(binary).unwrap()));
-    format!("/var/lib/berth/agent/{}/berth-agent", &digest[..12])
+    format!("/var/lib/berth/agent/{}/berth-agent", build(binary))
+}
+
+/// Waits until the status says that this build runs, and that this one was given up.
+async fn told(scene: &Scene, runs: &str, failed: Option<&str>) -> AgentStatus {
+    let workspace = until(&scene.namespace, "one", "told of", |workspace| {
+        let agent = workspace.status.as_ref().and_then(|status| status.agent.as_ref());
+        agent.is_some_and(|agent| {
+            let given_up = agent.failed_update.as_ref().map(|failed| failed.build.as_str());
+            agent.build.as_deref() == Some(runs) && given_up == failed
+        })
+    })
+    .await;
+    workspace.status.unwrap().agent.unwrap()
+}
+
+/// The notes of the events that tell of an update that failed.
+async fn events(scene: &Scene) -> Vec<String> {
+    let of = ListParams::default().fields("reason=AgentUpdateFailed");
+    let events = scene.namespace.api::<Event>().list(&of).await.unwrap();
+    events.items.into_iter().filter_map(|event| event.note).collect()
 }
 
 /// The agent's program with something behind its end: another version that works as well.
@@ -90,6 +121,7 @@ async fn an_update_of_the_agent_leaves_processes_and_terminals_alone() {
     let newer = newer(folder.path());
     bring(&mut scene, &newer).await;
     linked_by(&scene, &place(&newer)).await;
+    told(&scene, &build(&newer), None).await;
     assert_eq!(scene.well().await, before);
     assert_eq!(terminals(&scene), shown);
     assert_eq!(scene.part("supervise"), supervisor);
@@ -100,6 +132,14 @@ async fn an_update_of_the_agent_leaves_processes_and_terminals_alone() {
     bring(&mut scene, &broken).await;
     linked_by(&scene, "/opt/berth/berth-agent").await;
     scene.inside(&format!("test -e {}", place(&broken)));
+    let agent = told(&scene, &build(Path::new(&agent_binary())), Some(&build(&broken))).await;
+    let why = agent.failed_update.unwrap().message;
+    assert!(why.contains("does not go on running"), "{why}");
+    eventually(PATIENCE, "an event of the update", || async {
+        let notes = events(&scene).await;
+        if notes.len() == 1 && notes[0].contains(&build(&broken)) { Ok(()) } else { Err(notes) }
+    })
+    .await;
     assert_eq!(scene.well().await, before);
     assert_eq!(terminals(&scene), shown);
     scene.end().await;

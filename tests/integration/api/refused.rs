@@ -156,7 +156,15 @@ fn templates() -> Vec<(Value, &'static str)> {
         rest
     };
     vec![
-        (json!({}), "spec.docker: Required value"),
+        (json!({}), "exactly one of spec.docker and spec.proxmox must be set"),
+        (
+            json!({"docker": {"image": "a"}, "proxmox": {"vmid": 9000}}),
+            "exactly one of spec.docker and spec.proxmox must be set",
+        ),
+        (json!({"proxmox": {}}), "exactly one of vmid and osTemplate must be set"),
+        (json!({"proxmox": {"vmid": 99}}), "should be greater than or equal to 100"),
+        (json!({"proxmox": {"vmid": 9000, "packages": ["git"]}}), "packages goes with osTemplate only"),
+        (json!({"proxmox": {"osTemplate": "../x"}}), "spec.proxmox.osTemplate in body should match"),
         (json!({"docker": {}}), "spec.docker.image: Required value"),
         (json!({"docker": {"image": ""}}), "should be at least 1 chars long"),
         (json!({"docker": {"image": "-v"}}), "spec.docker.image in body should match"),

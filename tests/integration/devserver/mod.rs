@@ -174,6 +174,8 @@ impl Leader {
                 version: "1".into(),
                 protocol: PROTOCOL,
                 supervisor_version: None,
+                build: None,
+                failed_update: None,
                 boot_id: "1".into(),
                 started_at: Timestamp::now(),
                 user: "dev".into(),

@@ -87,11 +87,11 @@ async fn images_that_are_there_are_not_asked_for() {
         let container = container_ref("web");
         let mut wanted = spec();
         wanted.image = "berth-test/nothing:none".into();
-        let error = world.backend.create(&container.body, &wanted).await.unwrap_err();
+        let error = world.backend.create(&container.body, &wanted, &Default::default()).await.unwrap_err();
         assert_eq!(error.reason, Reason::ImageNotFound, "{error}");
         wanted.image = image();
         wanted.cpu_millis = 1_000_000;
-        let error = world.backend.create(&container.body, &wanted).await.unwrap_err();
+        let error = world.backend.create(&container.body, &wanted, &Default::default()).await.unwrap_err();
         assert_eq!(error.reason, Reason::Unsupported, "{error}");
     })
     .await;

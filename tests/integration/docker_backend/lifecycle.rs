@@ -44,7 +44,7 @@ async fn a_workspace_is_made_used_stopped_and_removed() {
         assert!(rest.containers.is_empty() && !rest.network);
         assert_eq!(rest.volumes.len(), 2);
 
-        world.backend.create(&container.body, &spec()).await.unwrap();
+        world.backend.create(&container.body, &spec(), &Default::default()).await.unwrap();
         world.backend.start(&container).await.unwrap();
         assert_eq!(world.sh(&container, "cat /workspace/file").await.stdout, "kept\n");
 
@@ -65,9 +65,9 @@ async fn creating_again_changes_nothing() {
     World::run(async |world| {
         let container = world.created("web").await;
         let before = world.look(&container).await;
-        world.backend.create(&container.body, &spec()).await.unwrap();
+        world.backend.create(&container.body, &spec(), &Default::default()).await.unwrap();
         world.backend.start(&container).await.unwrap();
-        world.backend.create(&container.body, &spec()).await.unwrap();
+        world.backend.create(&container.body, &spec(), &Default::default()).await.unwrap();
         assert_eq!(world.look(&container).await.id, before.id);
         assert_eq!(world.backend.list(HOST).await.unwrap().len(), 4);
     })
@@ -81,7 +81,7 @@ async fn a_second_incarnation_stands_beside_the_first() {
         let second = ContainerRef { incarnation: first.incarnation.next(), ..first.clone() };
         let mut wanted = spec();
         wanted.incarnation = second.incarnation;
-        world.backend.create(&first.body, &wanted).await.unwrap();
+        world.backend.create(&first.body, &wanted, &Default::default()).await.unwrap();
         let found = world.backend.inspect(&first.body).await.unwrap().containers;
         assert_eq!(found.iter().map(|one| one.incarnation.0).collect::<Vec<_>>(), [1, 2]);
         world.backend.remove_container(&first).await.unwrap();
@@ -99,14 +99,14 @@ async fn a_container_whose_creation_was_not_answered_is_adopted() {
         let container = container_ref("web");
         until("the host is up", async || world.host_is_up()).await;
         proxy.lose_next_creation();
-        let lost = world.backend.create(&container.body, &spec()).await.unwrap_err();
+        let lost = world.backend.create(&container.body, &spec(), &Default::default()).await.unwrap_err();
         assert_eq!(lost.reason, Reason::Unreachable, "{lost}");
         until("the container is there", async || {
             !world.backend.inspect(&container.body).await.unwrap().containers.is_empty()
         })
         .await;
         let made = world.look(&container).await;
-        world.backend.create(&container.body, &spec()).await.unwrap();
+        world.backend.create(&container.body, &spec(), &Default::default()).await.unwrap();
         assert_eq!(world.look(&container).await.id, made.id);
         world.backend.start(&container).await.unwrap();
         assert_eq!(world.sh(&container, "grep -c uid-of-web /etc/berth/owner").await.stdout, "1\n");
@@ -223,7 +223,7 @@ async fn names_that_are_taken_by_others_are_refused() {
         let container = container_ref("web");
         let name = format!("berth-team.web-{}-1", container.body.id);
         let stranger = docker(&["create", "--name", &name, &image(), "true"]);
-        let refused = world.backend.create(&container.body, &spec()).await;
+        let refused = world.backend.create(&container.body, &spec(), &Default::default()).await;
         docker(&["rm", &stranger]);
         assert_eq!(refused.unwrap_err().reason, Reason::Conflict);
 
@@ -232,7 +232,7 @@ async fn names_that_are_taken_by_others_are_refused() {
         docker(&["volume", "create", "--label", &format!("berth.dev/instance={}", other.instance), &volume]);
         let mut same = container_ref("web");
         same.body.id = volume["berth-".len()..][..16].parse().unwrap();
-        let refused = world.backend.create(&same.body, &spec()).await;
+        let refused = world.backend.create(&same.body, &spec(), &Default::default()).await;
         clean_up(&other.instance);
         assert_eq!(refused.unwrap_err().reason, Reason::Conflict);
     })

@@ -11,8 +11,9 @@ async fn sixty_workspaces_fit_on_one_host() {
     World::run(async |world| {
         let containers: Vec<_> = (0..60).map(|number| container_ref(&format!("web-{number}"))).collect();
         let wanted = spec();
+        let progress = Default::default();
         stream::iter(&containers)
-            .map(|container| world.backend.create(&container.body, &wanted))
+            .map(|container| world.backend.create(&container.body, &wanted, &progress))
             .buffer_unordered(6)
             .try_collect::<Vec<()>>()
             .await

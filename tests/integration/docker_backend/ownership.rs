@@ -16,7 +16,7 @@ async fn two_instances_on_one_host_do_not_see_each_other() {
         assert_eq!(world.backend.start(&container).await.unwrap_err().reason, Reason::NotFound);
         world.backend.remove(&container.body, false).await.unwrap();
         assert_eq!(
-            world.backend.create(&container.body, &spec()).await.unwrap_err().reason,
+            world.backend.create(&container.body, &spec(), &Default::default()).await.unwrap_err().reason,
             Reason::Conflict
         );
         assert_eq!(other.look(&container).await.state, RunState::Created);
@@ -35,7 +35,7 @@ async fn another_owners_container_is_left_alone() {
         let seconds = std::time::Duration::from_secs(1);
         let refusals: [Result<(), BackendError>; 7] = [
             world.backend.inspect(&stranger.body).await.map(drop),
-            world.backend.create(&stranger.body, &spec()).await,
+            world.backend.create(&stranger.body, &spec(), &Default::default()).await,
             world.backend.start(&stranger).await,
             world.backend.stop(&stranger, seconds).await,
             world.backend.remove_container(&stranger).await,
@@ -101,7 +101,7 @@ async fn a_creation_that_was_interrupted_is_found_and_finished() {
         assert_eq!(world.backend.find(&body.owner).await.unwrap(), []);
         docker(&["rm", &name]);
         docker(&[&create[..], &[&image(), "true"]].concat());
-        world.backend.create(body, &spec()).await.unwrap();
+        world.backend.create(body, &spec(), &Default::default()).await.unwrap();
         let successor = Owner { uid: "another".into(), ..owner("web") };
         assert_eq!(world.backend.find(&successor).await.unwrap(), []);
         assert_eq!(world.backend.find(&body.owner).await.unwrap(), [found(body, incarnation)]);

@@ -69,7 +69,7 @@ impl World {
     /// Makes a container.
     pub async fn created(&self, name: &str) -> ContainerRef {
         let container = container_ref(name);
-        self.backend.create(&container.body, &spec()).await.unwrap();
+        self.backend.create(&container.body, &spec(), &Default::default()).await.unwrap();
         container
     }
 
@@ -103,7 +103,12 @@ pub fn owner(name: &str) -> Owner {
 }
 
 pub fn container_ref(name: &str) -> ContainerRef {
-    let body = BodyRef { host: HOST.to_owned(), id: BodyId::random(), owner: owner(name) };
+    let body = BodyRef {
+        host: HOST.to_owned(),
+        id: BodyId::random(),
+        owner: owner(name),
+        known: Default::default(),
+    };
     ContainerRef { body, incarnation: Incarnation::FIRST }
 }
 
@@ -117,6 +122,7 @@ pub fn spec() -> ContainerSpec {
         memory_bytes: 128 << 20,
         pids: 128,
         dns_servers: Vec::new(),
+        infrastructure: Default::default(),
     }
 }
 

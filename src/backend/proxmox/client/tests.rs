@@ -1,0 +1,1 @@
+//! What each call sends, and what it makes of the answer.

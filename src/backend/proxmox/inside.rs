@@ -1,0 +1,45 @@
+//! The way into a running container.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{cluster::Cluster, inspect};
+use crate::backend::{
+    BackendError, ContainerRef, Reason, RunState,
+    ssh::{HostKey, SshGuest, Target},
+};
+
+/// How long one look waits for a container's SSH server, which comes up after its address.
+const PATIENCE: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Opens the inside of a container.
+pub(super) async fn guest(cluster: &Cluster, container: &ContainerRef) -> Result<SshGuest, BackendError> {
+    let body = inspect::inspect(cluster, &container.body).await?;
+    let found = body.containers.into_iter().find(|found| found.incarnation == container.incarnation);
+    let Some(found) = found else {
+        inspect::existing(cluster, container).await?;
+        return Err(BackendError::new(Reason::NotRunning, "the container is not made to its end"));
+    };
+    let (RunState::Running, Some(ip)) = (found.state, found.ip) else {
+        let words = format!("CT {} is not running, or has no address", found.id);
+        return Err(BackendError::new(Reason::NotRunning, words));
+    };
+    let expected = container.body.known.host_key.as_deref().map(str::parse::<HostKey>).transpose();
+    let expected = expected.map_err(|error| {
+        BackendError::new(Reason::HostKeyChanged, format!("the host key in the status {error}"))
+    })?;
+    let target = Target { host: ip.to_string(), port: cluster.config.ssh.port, user: "root".to_owned() };
+    // A container that takes the place of another at its VMID has another name here.
+    let name = format!("{}-{}", container.body.id, container.incarnation);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match cluster.guests.guest(&name, &target, expected.clone()).await {
+            Err(error) if error.reason == Reason::SshUnreachable && Instant::now() < deadline => {
+                sleep(INTERVAL).await;
+            }
+            result => return result,
+        }
+    }
+}
