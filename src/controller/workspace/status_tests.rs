@@ -168,7 +168,7 @@ fn an_update_of_the_agent_that_was_given_up_is_said_where_the_agent_is() {
         user: "dev".into(),
     };
     let situation = Situation {
-        worked_at: Some(at(50)),
+        worked_at: None,
         agent: super::status::AgentSight::Linked(agent),
         subject: &desired.subject,
         desired: Some(&desired),
