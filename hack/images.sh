@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the images that the demo and the tests start from available in Docker:
-#   hack/images.sh [workspace|node|nogit|git-server]...      (all if none is named)
+#   hack/images.sh [NAME]...      (all if none is named)
 # as berth-demo/NAME:bookworm. hack/images/NAME is an image's recipe; it is made
 # again only when that changes. The Debian below is pulled where a registry can
 # be reached, else put together from Debian's packages, which is kept in

@@ -16,7 +16,8 @@ check_scripts() {
 	need shellcheck shellcheck
 	local scripts=(.ci/run)
 	mapfile -t -O 1 scripts < <(git ls-files 'hack/*.sh' hack/images/git-server/git-server \
-		hack/images/git-server/check-token 'src/provision/scripts/*.sh')
+		hack/images/git-server/check-token 'src/provision/scripts/*.sh' 'src/backend/ssh/scripts/*.sh' \
+		'tests/proxmox-simulator/src/containers/docker/*.sh')
 	(cd hack && shellcheck --external-sources "${scripts[@]/#/../}")
 }
 

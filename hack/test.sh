@@ -18,3 +18,5 @@ for image in workspace nogit git-server; do
 done
 say "integration tests"
 cargo test --locked --test integration
+say "tests of the Proxmox VE simulator"
+cargo test --locked --package berth-proxmox-simulator --test containers

@@ -26,6 +26,7 @@ use crate::{
     link::{
         hub::Hub,
         keys::{self, Keys},
+        metrics::LinkMetrics,
     },
     listener,
     metrics::Metrics,
@@ -290,7 +291,7 @@ impl Parts<'_> {
         let address = settings.internal.address(listener.local_addr()?.port());
         let store = certificates::Store::new(client, config);
         let shown = internal::identity::obtain(store.clone(), role.controls(), stop).await?;
-        let hub = Hub::new(identity);
+        let hub = Hub::new(identity, LinkMetrics::register(metrics.registry())?);
         let service = internal::serve::service(Arc::clone(&hub), leadership);
         tokio::spawn(listener::serve(listener, Some(shown.server.clone()), service, stop.clone()));
         if role.controls() && settings.aggregated.is_some() {

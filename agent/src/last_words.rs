@@ -91,6 +91,6 @@ mod tests {
     fn a_process_that_talks_on_and_on_is_not_kept_whole() {
         let words = words_of("head -c 50000 /dev/zero | tr '\\0' x >&2; echo end >&2");
         assert!(words.tail.len() <= KEPT);
-        assert!(words.last_line().unwrap().ends_with('x') || words.last_line().as_deref() == Some("end"));
+        assert!(words.last_line().unwrap().ends_with("xend"));
     }
 }

@@ -21,6 +21,8 @@ if [ -d "$path" ]; then echo "$path is a folder" >&2; exit 1; fi
 umask 077
 draft=$(mktemp "$folder/.berth.XXXXXX")
 trap 'rm -f "$draft"' EXIT
+# Where nobody hears any more what is said, the draft is removed all the same.
+trap '' PIPE
 cat >"$draft"
 if [ "$(($(wc -c <"$draft")))" -ne "$length" ]; then echo "the content was cut off" >&2; exit 1; fi
 chown "$owner:$(id -g "$owner")" "$draft"

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use url::Url;
 
-use super::GoDuration;
+use super::{GatewayLimits, GoDuration, RatesConfig};
 
 /// The way into workspaces. Without it there are no agents: workspaces are made and cloned into,
 /// and nothing reaches into them.
@@ -38,6 +38,12 @@ pub struct GatewayConfig {
     /// is. Default: none.
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
+    /// How often one identity may do things.
+    #[serde(default)]
+    pub rates: RatesConfig,
+    /// How much may be asked for.
+    #[serde(default)]
+    pub limits: GatewayLimits,
     /// How replicas reach each other.
     #[serde(default)]
     pub internal: InternalConfig,
@@ -139,6 +145,8 @@ impl GatewayConfig {
                 complain(field, "must hold nothing but scheme, host, port and path");
             }
         }
+        self.rates.check(complain);
+        self.limits.check(complain);
     }
 
     /// The addresses that agents are told.

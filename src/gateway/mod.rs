@@ -41,10 +41,16 @@ pub mod tickets;
 
 use api::{
     browser::Browsers,
-    review::{ClusterReviews, Reviewer},
+    identity::Identity,
+    operation::{Operation, Resource},
+    problem::Reason,
+    review::{Access, ClusterReviews, Reviewer},
 };
 use directory::Directory;
-use previews::gate::{TicketError, TicketHolder};
+use previews::{
+    gate::{TicketError, TicketHolder},
+    preview::Preview,
+};
 use terminal::TerminalPage;
 use tickets::{Sessions, Tickets};
 
@@ -125,9 +131,9 @@ impl Parts<'_> {
         let api = api::Api::new(
             everywhere,
             Arc::clone(&known) as Arc<dyn api::objects::Objects>,
-            reviewer,
+            reviewer.clone(),
             controller,
-            api::Settings::default(),
+            api::Settings::new(&settings.limits, &settings.rates),
         );
         let key = keys.sessions.expose_secret();
         let (tickets, sessions) = (Arc::new(Tickets::new(key)?), Sessions::new(key)?);
@@ -140,18 +146,20 @@ impl Parts<'_> {
             aggregated::start(client, aggregated, shown.identity.clone(), router, stop).await?;
         }
         let preview_metrics = Arc::new(previews::metrics::PreviewMetrics::register(metrics.registry())?);
-        let trusted_proxies = &settings.trusted_proxies;
         let previews = config.preview.domain.as_deref().map(|domain| {
             let directory = Directory::new(Arc::clone(&known), wanted.subscribe(), domain);
             let surroundings = previews::Surroundings {
                 directory: Arc::new(directory),
                 agents: agents.clone(),
-                tickets: Arc::new(PreviewTickets(Arc::clone(&tickets))),
+                tickets: Arc::new(PreviewTickets {
+                    tickets: Arc::clone(&tickets),
+                    reviewer: reviewer.clone(),
+                }),
                 traffic: Arc::clone(&hub) as Arc<dyn previews::preview::Traffic>,
                 metrics: Arc::clone(&preview_metrics),
             };
-            let mut settings = previews::settings::PreviewSettings::new(domain, keys.sessions.clone());
-            settings.trusted_proxies.clone_from(trusted_proxies);
+            let usual = previews::settings::PreviewSettings::new(domain, keys.sessions.clone());
+            let settings = usual.configured(&settings.limits, &settings.rates, &settings.trusted_proxies);
             Arc::new(previews::Previews::new(surroundings, settings))
         });
         let acceptor = Acceptor { keys: keys.tokens.clone(), owners: known, hub: Arc::clone(&hub) };
@@ -165,16 +173,41 @@ impl Parts<'_> {
 }
 
 /// Tickets, as private previews take them.
-struct PreviewTickets(Arc<Tickets>);
+struct PreviewTickets {
+    tickets: Arc<Tickets>,
+    reviewer: Reviewer,
+}
 
 #[async_trait]
 impl previews::gate::Tickets for PreviewTickets {
     async fn redeem(&self, ticket: &str, host: &str) -> Result<TicketHolder, TicketError> {
-        let grant = self.0.redeem(ticket, Timestamp::now()).ok_or(TicketError::Invalid)?;
+        let grant = self.tickets.redeem(ticket, Timestamp::now()).ok_or(TicketError::Invalid)?;
         if grant.subresource == tickets::of_preview(host) {
-            return Ok(TicketHolder { user: grant.user });
+            return Ok(TicketHolder { user: grant.user, uid: grant.user_uid, groups: grant.groups });
         }
         Err(TicketError::Invalid)
+    }
+
+    async fn may_see(&self, holder: &TicketHolder, preview: &Preview) -> Result<(), TicketError> {
+        let identity = Identity {
+            user: holder.user.clone(),
+            uid: holder.uid.clone(),
+            groups: holder.groups.clone(),
+            ..Identity::default()
+        };
+        // What the ticket was made on the strength of.
+        let operation = Operation::Ticket(Resource::DevServers);
+        let access = Access {
+            verb: operation.verb(),
+            resource: Resource::DevServers,
+            subresource: operation.subresource(),
+            namespace: preview.namespace.clone(),
+            name: preview.devserver.clone(),
+        };
+        self.reviewer.authorize(&identity, &access).await.map_err(|problem| match problem.reason {
+            Reason::Forbidden => TicketError::Invalid,
+            _ => TicketError::Unavailable(problem.message),
+        })
     }
 }
 

@@ -65,6 +65,19 @@ enum Refusal {
     Gone,
 }
 
+impl Refusal {
+    /// A stable word for counters.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::NoWebSocket => "NoWebSocket",
+            Self::BadToken => "BadToken",
+            Self::OldToken => "OldToken",
+            Self::Unknown => "Unknown",
+            Self::Gone => "Gone",
+        }
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = match self {
@@ -95,6 +108,7 @@ impl Acceptor {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 tracing::debug!(%refusal, "an agent was refused");
+                self.hub.refused(refusal.reason());
                 return refusal.into_response();
             }
         };
@@ -140,7 +154,11 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
-    use crate::backend::InstanceId;
+    use crate::{backend::InstanceId, link::metrics::LinkMetrics};
+
+    fn hub() -> Arc<Hub> {
+        Hub::new("test", LinkMetrics::register(&prometheus::Registry::new()).unwrap())
+    }
 
     struct Known(Standing);
 
@@ -176,8 +194,20 @@ mod tests {
     #[case(Standing::Gone, &token(2), Some(Refusal::Gone))]
     #[case(Standing::Present(Epoch(2)), "berth1.1.0011223344556677.2.00", Some(Refusal::BadToken))]
     fn who_is_let_in(#[case] standing: Standing, #[case] token: &str, #[case] refusal: Option<Refusal>) {
-        let acceptor = Acceptor { keys: keys(), owners: Arc::new(Known(standing)), hub: Hub::new("test") };
+        let acceptor = Acceptor { keys: keys(), owners: Arc::new(Known(standing)), hub: hub() };
         assert_eq!(acceptor.admit(&headers(token)).err(), refusal);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_counted_by_its_reason() {
+        let registry = prometheus::Registry::new();
+        let hub = Hub::new("test", LinkMetrics::register(&registry).unwrap());
+        let acceptor = Acceptor { keys: keys(), owners: Arc::new(Known(Standing::Gone)), hub };
+        let mut request = Request::new(Body::empty());
+        *request.headers_mut() = headers(&token(1));
+        assert_eq!(acceptor.accept(request).status(), StatusCode::GONE);
+        let metrics = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        assert!(metrics.contains("berth_agent_refusals_total{reason=\"Gone\"} 1"), "{metrics}");
     }
 
     #[test]

@@ -32,6 +32,10 @@ const END_HEADERS: u8 = 4;
 /// `:status: 200`, as HPACK has it.
 const OK: u8 = 0x88;
 
+fn hub() -> Arc<Hub> {
+    Hub::new("test", LinkMetrics::register(&prometheus::Registry::new()).unwrap())
+}
+
 fn id() -> BodyId {
     "0011223344556677".parse().unwrap()
 }
@@ -138,7 +142,7 @@ impl Peer {
 
 /// A hub and an agent that has a link.
 async fn linked() -> (Arc<Hub>, Peer, JoinHandle<()>, u32) {
-    let hub = Hub::new("test");
+    let hub = hub();
     let (mut peer, link) = Peer::connect(&hub, id());
     let news = peer.greet(serde_json::json!({})).await;
     assert!(hub.holds(id()));
@@ -227,7 +231,7 @@ async fn headers_that_never_end_end_the_link_in_time() {
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_only_promises_an_answer_gets_no_link() {
-    let hub = Hub::new("test");
+    let hub = hub();
     let (mut peer, link) = Peer::connect(&hub, id());
     let stream = peer.begin().await;
     let began = Instant::now();
@@ -292,7 +296,7 @@ async fn a_body_in_crumbs_that_nobody_reads_ends_the_link() {
 
 #[tokio::test]
 async fn an_agent_does_not_choose_whose_it_is() {
-    let hub = Hub::new("test");
+    let hub = hub();
     let (_, mut reports) = hub.subscribe();
     let (mut peer, _link) = Peer::connect(&hub, id());
     let claims = serde_json::json!({

@@ -37,7 +37,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{news, token::Epoch, work::Work};
+use super::{metrics::LinkMetrics, news, token::Epoch, work::Work};
 use crate::{
     backend::BodyId,
     controller::agents::Link,
@@ -76,6 +76,41 @@ pub struct Hub {
     work: Mutex<HashMap<BodyId, Work>>,
     reports: broadcast::Sender<Report>,
     serial: AtomicU64,
+    metrics: LinkMetrics,
+}
+
+/// How a connection of an agent ended.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("it does not speak HTTP/2: {0}")]
+    NoHttp2(hyper::Error),
+    #[error("it did not say who it is: {0:#}")]
+    NotGreeted(anyhow::Error),
+    #[error("it did not say who it is in time")]
+    Silent,
+    #[error("there is a link with a newer token")]
+    Older,
+    #[error("another link took its place, or it was revoked")]
+    Closed,
+    #[error("what it tells broke off: {0:#}")]
+    News(anyhow::Error),
+    #[error("the connection ended")]
+    Connection,
+}
+
+impl End {
+    /// A stable word, and whether it had a link.
+    fn reason(&self) -> (&'static str, bool) {
+        match self {
+            Self::NoHttp2(_) => ("NoHttp2", false),
+            Self::NotGreeted(_) => ("NotGreeted", false),
+            Self::Silent => ("Silent", false),
+            Self::Older => ("Older", false),
+            Self::Closed => ("Closed", true),
+            Self::News(_) => ("News", true),
+            Self::Connection => ("Connection", true),
+        }
+    }
 }
 
 /// One link.
@@ -94,13 +129,14 @@ pub struct Open {
 
 impl Hub {
     /// Without links; `identity` names this replica.
-    pub fn new(identity: &str) -> Arc<Self> {
+    pub fn new(identity: &str, metrics: LinkMetrics) -> Arc<Self> {
         Arc::new(Self {
             identity: identity.to_owned(),
             links: Mutex::default(),
             work: Mutex::default(),
             reports: broadcast::Sender::new(REPORTS),
             serial: AtomicU64::new(0),
+            metrics,
         })
     }
 
@@ -177,23 +213,31 @@ impl Hub {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let handshake = transport::client().handshake::<_, Body>(TokioIo::new(stream));
-        let (sender, connection) = match handshake.await {
-            Ok(parts) => parts,
-            Err(error) => {
-                tracing::warn!(%id, %error, "an agent does not speak HTTP/2");
-                return;
+        let end = match handshake.await {
+            Ok((sender, connection)) => {
+                let connection = tokio::spawn(connection);
+                let closed = CancellationToken::new();
+                let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+                let end = tokio::select! {
+                    end = self.talk(id, epoch, sender, serial, closed.clone()) => end,
+                    () = closed.cancelled() => End::Closed,
+                };
+                self.let_go(id, serial);
+                connection.abort();
+                end
             }
+            Err(error) => End::NoHttp2(error),
         };
-        let connection = tokio::spawn(connection);
-        let closed = CancellationToken::new();
-        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        let ended = tokio::select! {
-            ended = self.talk(id, epoch, sender, serial, closed.clone()) => ended,
-            () = closed.cancelled() => "another link took its place, or it was revoked".to_owned(),
-        };
-        self.let_go(id, serial);
-        connection.abort();
-        tracing::info!(%id, reason = ended, "an agent's link ended");
+        match end.reason() {
+            (reason, true) => self.metrics.disconnected(reason),
+            (reason, false) => self.metrics.refused(reason),
+        }
+        tracing::info!(%id, reason = %end, "an agent's link ended");
+    }
+
+    /// An agent was refused before it had a link.
+    pub fn refused(&self, reason: &str) {
+        self.metrics.refused(reason);
     }
 
     /// Greets the agent, takes it in, and listens to it. Returns why that ended.
@@ -204,11 +248,11 @@ impl Hub {
         mut sender: SendRequest<Body>,
         serial: u64,
         closed: CancellationToken,
-    ) -> String {
+    ) -> End {
         let agent = match tokio::time::timeout(GREETING, greet(&mut sender)).await {
             Ok(Ok(agent)) => agent,
-            Ok(Err(error)) => return format!("it did not say who it is: {error:#}"),
-            Err(_) => return "it did not say who it is in time".to_owned(),
+            Ok(Err(error)) => return End::NotGreeted(error),
+            Err(_) => return End::Silent,
         };
         let open = Arc::new(Open {
             id,
@@ -221,7 +265,7 @@ impl Hub {
             closed,
         });
         if !self.take_in(&open) {
-            return "there is a link with a newer token".to_owned();
+            return End::Older;
         }
         tracing::info!(%id, version = open.link.agent.version, "an agent has a link");
         self.listen(&open).await
@@ -236,6 +280,8 @@ impl Hub {
             older.closed.cancel();
         }
         links.insert(open.id, Arc::clone(open));
+        self.metrics.connected();
+        self.metrics.linked(links.len());
         let _ = self.reports.send(Report::Linked(open.id, Box::new(open.link.clone())));
         true
     }
@@ -244,12 +290,13 @@ impl Hub {
         let mut links = self.lock();
         if links.get(&id).is_some_and(|present| present.serial == serial) {
             links.remove(&id);
+            self.metrics.linked(links.len());
             let _ = self.reports.send(Report::Lost(id));
         }
     }
 
     /// Reads what the agent tells by itself, until the connection ends.
-    async fn listen(&self, open: &Open) -> String {
+    async fn listen(&self, open: &Open) -> End {
         // One for the whole link: asking anew earns no more.
         let pace = Arc::new(news::Pace::new());
         loop {
@@ -258,14 +305,14 @@ impl Hub {
                     while let Some(line) = lines.next().await {
                         match line {
                             Ok(event) => self.told(open, event),
-                            Err(error) => return format!("what it tells broke off: {error:#}"),
+                            Err(error) => return End::News(error),
                         }
                     }
                 }
                 Err(error) => tracing::debug!(id = %open.id, "no events from the agent: {error:#}"),
             }
             if open.sender.is_closed() {
-                return "the connection ended".to_owned();
+                return End::Connection;
             }
             // The supervisor behind the link may just be starting.
             tokio::time::sleep(Duration::from_millis(300)).await;

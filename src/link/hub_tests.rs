@@ -11,6 +11,10 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+fn hub() -> Arc<Hub> {
+    Hub::new("test", LinkMetrics::register(&prometheus::Registry::new()).unwrap())
+}
+
 fn id() -> BodyId {
     "0011223344556677".parse().unwrap()
 }
@@ -73,7 +77,7 @@ fn ask(path: &str) -> Request<Body> {
 
 #[tokio::test]
 async fn streams_that_nobody_reads_keep_no_other_waiting() {
-    let hub = Hub::new("test");
+    let hub = hub();
     let _link = agent(&hub, 1, good);
     linked(&hub).await;
     let mut stalled = Vec::new();
@@ -93,7 +97,7 @@ async fn streams_that_nobody_reads_keep_no_other_waiting() {
 
 #[tokio::test]
 async fn more_requests_than_an_agent_takes_are_refused_at_once() {
-    let hub = Hub::new("test");
+    let hub = hub();
     let _link = agent(&hub, 1, good);
     linked(&hub).await;
     let mut held = Vec::new();
@@ -111,7 +115,7 @@ async fn more_requests_than_an_agent_takes_are_refused_at_once() {
 
 #[tokio::test]
 async fn an_older_token_does_not_take_the_place_of_a_newer_and_a_newer_link_does() {
-    let hub = Hub::new("test");
+    let hub = hub();
     let first = agent(&hub, 2, good);
     linked(&hub).await;
     timeout(PATIENCE, agent(&hub, 1, good)).await.expect("the older one is sent away").unwrap();
@@ -123,7 +127,7 @@ async fn an_older_token_does_not_take_the_place_of_a_newer_and_a_newer_link_does
 
 #[tokio::test]
 async fn a_link_that_is_closed_is_told_of_and_gone() {
-    let hub = Hub::new("test");
+    let hub = hub();
     let (_, mut reports) = hub.subscribe();
     let link = agent(&hub, 1, good);
     linked(&hub).await;
@@ -137,7 +141,7 @@ async fn a_link_that_is_closed_is_told_of_and_gone() {
 
 #[tokio::test]
 async fn an_agent_that_talks_without_end_of_itself_gets_no_link() {
-    let hub = Hub::new("test");
+    let hub = hub();
     let endless_info = |path: &str| match path {
         "/v1/info" => Response::new(endless()),
         _ => good(path),
@@ -148,7 +152,7 @@ async fn an_agent_that_talks_without_end_of_itself_gets_no_link() {
 
 #[tokio::test]
 async fn an_agent_whose_news_has_no_end_loses_its_link() {
-    let hub = Hub::new("test");
+    let hub = hub();
     let endless_news = |path: &str| match path {
         "/v1/events" => Response::new(endless()),
         _ => good(path),
@@ -159,10 +163,28 @@ async fn an_agent_whose_news_has_no_end_loses_its_link() {
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_does_not_answer_gets_no_link() {
-    let hub = Hub::new("test");
+    let hub = hub();
     let (near, _far) = tokio::io::duplex(64 << 10);
     let began = tokio::time::Instant::now();
     hub.serve(id(), Epoch(1), near).await;
     assert!(began.elapsed() <= GREETING + Duration::from_secs(1), "{:?}", began.elapsed());
     assert!(!hub.holds(id()));
+}
+
+#[tokio::test]
+async fn links_are_counted() {
+    let registry = prometheus::Registry::new();
+    let hub = Hub::new("test", LinkMetrics::register(&registry).unwrap());
+    let metrics = || prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    let has = |line: &str| assert!(metrics().lines().any(|one| one == line), "{line}\n{}", metrics());
+    let link = agent(&hub, 2, good);
+    linked(&hub).await;
+    has("berth_agents_linked 1");
+    timeout(PATIENCE, agent(&hub, 1, good)).await.unwrap().unwrap();
+    has("berth_agent_refusals_total{reason=\"Older\"} 1");
+    hub.close(id());
+    timeout(PATIENCE, link).await.unwrap().unwrap();
+    has("berth_agents_linked 0");
+    has("berth_agent_connects_total 1");
+    has("berth_agent_disconnects_total{reason=\"Closed\"} 1");
 }

@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod hub;
 pub mod keys;
+pub mod metrics;
 mod news;
 pub mod push;
 pub mod token;

@@ -1,5 +1,5 @@
-//! What is done inside a workspace's container: its user, environment, certificates, git identity
-//! and repository.
+//! What is done inside a workspace's container: its name resolution, user, environment,
+//! certificates, git identity and repository.
 //!
 //! One file a concern, all of them working through [`Guest`](crate::backend::Guest): nothing here
 //! knows which backend the container runs on, and nothing knows of Kubernetes. What runs in the
@@ -12,6 +12,7 @@ pub mod certificates;
 pub mod clone;
 pub mod clone_failure;
 pub mod clone_outcome;
+pub mod dns;
 pub mod env;
 pub mod error;
 pub mod git_identity;
@@ -28,13 +29,14 @@ mod testing;
 pub use agent::{AgentSettings, AgentSetup, AgentStatus, LinkStatus, agent_status};
 pub use clone::{CloneRequest, Credential, clone_job};
 pub use clone_outcome::{Checkout, outcome};
+pub use dns::{DnsSetup, ResolvConf};
 pub use env::Environment;
 pub use error::{ProvisionError, ProvisionReason};
 pub use git_identity::GitIdentity;
 pub use progress::progress;
 pub use proxy::Proxy;
 pub use remote_url::RemoteUrl;
-pub use setup::{Setup, configure};
+pub use setup::{Configuration, Setup, configure};
 
 /// The folder that a workspace's work is in: the mount point of its volume.
 pub const WORKSPACE_FOLDER: &str = "/workspace";

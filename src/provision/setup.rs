@@ -1,11 +1,13 @@
-//! Makes a started container a workspace: user, folders, environment, certificates and git
-//! identity, in two commands at most.
+//! Makes a started container a workspace: name resolution, user, folders, environment, certificates
+//! and git identity, in three commands at most.
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::backend::{ExecRequest, Guest};
+use crate::backend::{ExecOutput, ExecRequest, Guest};
 
-use super::{AgentSetup, Environment, GitIdentity, ProvisionError, Proxy, certificates, user};
+use super::{
+    AgentSetup, DnsSetup, Environment, GitIdentity, ProvisionError, Proxy, ResolvConf, certificates, user,
+};
 
 const FILES: &str = include_str!("scripts/files.sh");
 
@@ -26,8 +28,17 @@ pub struct Setup {
     pub proxy: Proxy,
     /// Who its commits are by.
     pub git: GitIdentity,
+    /// How it resolves names; absent where its host sees to that, and nobody writes it anew.
+    pub dns: Option<DnsSetup>,
     /// What its agent is told; absent where it has none.
     pub agent: Option<AgentSetup>,
+}
+
+/// What a setup has reached.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Configuration {
+    /// What became of its `resolv.conf`; absent where nothing was asked for.
+    pub resolv_conf: Option<ResolvConf>,
 }
 
 impl Setup {
@@ -79,17 +90,22 @@ impl Setup {
 
 /// Sets a running container up. Safe to repeat: it is done at every start of the container, since
 /// the secrets are in memory only, and whenever the setup changes.
-pub async fn configure(guest: &dyn Guest, setup: &Setup) -> Result<(), ProvisionError> {
+pub async fn configure(guest: &dyn Guest, setup: &Setup) -> Result<Configuration, ProvisionError> {
+    let mut reached = Configuration::default();
+    if let Some(dns) = &setup.dns {
+        let output = run(guest, dns.command()).await?;
+        reached.resolv_conf = Some(dns.outcome(&output));
+    }
     run(guest, setup.command()?).await?;
     if let Some(command) = setup.git.command(&setup.user) {
         run(guest, command).await?;
     }
-    Ok(())
+    Ok(reached)
 }
 
-async fn run(guest: &dyn Guest, command: ExecRequest) -> Result<(), ProvisionError> {
+async fn run(guest: &dyn Guest, command: ExecRequest) -> Result<ExecOutput, ProvisionError> {
     let output = guest.run(command).await?;
-    if output.exit_code == 0 { Ok(()) } else { Err(ProvisionError::of_script(&output)) }
+    if output.exit_code == 0 { Ok(output) } else { Err(ProvisionError::of_script(&output)) }
 }
 
 #[cfg(test)]

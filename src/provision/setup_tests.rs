@@ -1,11 +1,15 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::provision::{ProvisionReason, testing::DockerGuest};
+use crate::{
+    backend::DnsMode,
+    provision::{ProvisionReason, testing::DockerGuest},
+};
 
 fn setup() -> Setup {
     Setup {
         agent: None,
+        dns: None,
         name: "shop".into(),
         namespace: "team".into(),
         user: "dev".into(),
@@ -137,4 +141,24 @@ async fn what_goes_wrong_is_said() {
         error.message,
         "user dev does not exist, and the image has neither useradd nor adduser to make it"
     );
+}
+
+#[tokio::test]
+#[ignore = "needs Docker and an image: BERTH_TEST_IMAGE"]
+async fn a_container_that_may_make_no_file_immutable_keeps_its_servers_all_the_same() {
+    let guest = DockerGuest::start(&image(), MOUNTS).await;
+    let dns = DnsSetup { mode: DnsMode::Tailscale, servers: vec!["9.9.9.9".parse().unwrap()] };
+    let setup = Setup { dns: Some(dns), ..setup() };
+    for _ in 0..2 {
+        let reached = configure(&guest, &setup).await.unwrap();
+        assert_eq!(reached.resolv_conf, Some(ResolvConf::Changeable));
+        let written = guest
+            .output_of("root", "stat -c '%F %U %a' /etc/.pve-ignore.resolv.conf; cat /etc/resolv.conf")
+            .await;
+        assert_eq!(written, "regular empty file root 644\nnameserver 100.100.100.100\nnameserver 9.9.9.9\n");
+    }
+    let host = DnsSetup { mode: DnsMode::Host, servers: Vec::new() };
+    let reached = configure(&guest, &Setup { dns: Some(host), ..setup }).await.unwrap();
+    assert_eq!(reached.resolv_conf, Some(ResolvConf::LeftToHost));
+    guest.output_of("root", "! test -e /etc/.pve-ignore.resolv.conf && test -s /etc/resolv.conf").await;
 }

@@ -14,6 +14,7 @@ mod chart;
 mod devserver;
 mod docker_backend;
 mod gateway;
+mod lifecycle;
 mod plugin;
 mod previews;
 mod ssh;

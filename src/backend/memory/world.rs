@@ -108,6 +108,54 @@ impl MemoryWorld {
         let _ = self.changes.send(Change::Body(id));
     }
 
+    /// Ends a container's process behind the operator's back, as one that crashes does.
+    pub fn end_containers(&self, id: BodyId) {
+        self.meddle(id, |made, _| {
+            *made = Made { state: RunState::Exited, boot: made.boot, jobs: HashMap::new() };
+        });
+    }
+
+    /// Restarts a container behind the operator's back.
+    pub fn restart_containers(&self, id: BodyId) {
+        self.meddle(id, |made, boot| {
+            *made = Made { state: RunState::Running, boot: Some(boot), jobs: HashMap::new() };
+        });
+    }
+
+    /// Puts something of another instance where this body is to be made.
+    pub fn occupy(&self, host: &str, id: BodyId, instance: InstanceId, owner: Owner) {
+        if let Some(host) = self.lock().hosts.get_mut(host) {
+            let containers = BTreeMap::new();
+            host.bodies.insert(id, Belongings { instance, owner, containers, network: false, volumes: true });
+        }
+    }
+
+    /// Removes everything of a body behind the operator's back.
+    pub fn lose_body(&self, id: BodyId) {
+        for host in self.lock().hosts.values_mut() {
+            host.bodies.remove(&id);
+        }
+        let _ = self.changes.send(Change::Body(id));
+    }
+
+    /// The newest container of a body, as a backend shows it.
+    pub fn newest_container(&self, id: BodyId) -> Option<Container> {
+        let state = self.lock();
+        let body = state.hosts.values().find_map(|host| host.bodies.get(&id))?;
+        let (incarnation, made) = body.containers.last_key_value()?;
+        Some(made.show(id, &body.owner, Incarnation(*incarnation)))
+    }
+
+    fn meddle(&self, id: BodyId, change: impl Fn(&mut Made, u64)) {
+        let mut state = self.lock();
+        state.boots += 1;
+        let boot = state.boots;
+        let bodies = state.hosts.values_mut().filter_map(|host| host.bodies.get_mut(&id));
+        bodies.flat_map(|body| body.containers.values_mut()).for_each(|made| change(made, boot));
+        drop(state);
+        let _ = self.changes.send(Change::Body(id));
+    }
+
     pub(super) fn hosts(&self) -> Vec<(String, bool)> {
         self.lock().hosts.iter().map(|(name, host)| (name.clone(), host.down)).collect()
     }

@@ -34,10 +34,8 @@ pub(super) struct Cluster {
     pub(super) instance: InstanceId,
     /// The program that is brought into containers.
     pub(super) agent: Option<AgentBinary>,
-    /// The ways into the containers.
-    pub(super) guests: ssh::Pool,
-    /// The operator's keys.
-    pub(super) keys: ssh::PrivateKeys,
+    /// The ways into containers and onto nodes.
+    pub(super) ways: Ways,
     /// The last look.
     pub(super) look: watch::Sender<Look>,
     /// One clone of a source at a time: the source is locked for the whole of it.
@@ -50,6 +48,16 @@ pub(super) struct Cluster {
     pub(super) given_up: Mutex<HashSet<BodyId>>,
     /// Addresses of boots, by VMID and process.
     pub(super) addresses: Mutex<HashMap<(u32, u64), IpAddr>>,
+}
+
+/// The ways into containers and onto nodes.
+pub(super) struct Ways {
+    /// The connections into containers.
+    pub(super) guests: ssh::Pool,
+    /// The operator's keys for them.
+    pub(super) keys: ssh::PrivateKeys,
+    /// The connections to nodes, where that is configured.
+    pub(super) nodes: Option<ssh::Pool>,
 }
 
 /// A container's place.
@@ -68,16 +76,14 @@ impl Cluster {
         config: ProxmoxBackend,
         instance: InstanceId,
         agent: Option<AgentBinary>,
-        guests: ssh::Pool,
-        keys: ssh::PrivateKeys,
+        ways: Ways,
     ) -> Self {
         Self {
             client,
             config,
             instance,
             agent,
-            guests,
-            keys,
+            ways,
             look: watch::Sender::default(),
             sources: Locks::default(),
             bodies: Locks::default(),
@@ -90,7 +96,7 @@ impl Cluster {
     /// The operator's public keys, a line each.
     pub(super) async fn public_keys(&self) -> Result<String, BackendError> {
         let keys =
-            self.keys.public().await.map_err(|error| BackendError::new(Reason::SshAuthFailed, error))?;
+            self.ways.keys.public().await.map_err(|error| BackendError::new(Reason::SshAuthFailed, error))?;
         Ok(keys.join("\n"))
     }
 

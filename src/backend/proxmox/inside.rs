@@ -35,7 +35,7 @@ pub(super) async fn guest(cluster: &Cluster, container: &ContainerRef) -> Result
     let name = format!("{}-{}", container.body.id, container.incarnation);
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match cluster.guests.guest(&name, &target, expected.clone()).await {
+        match cluster.ways.guests.guest(&name, &target, expected.clone()).await {
             Err(error) if error.reason == Reason::SshUnreachable && Instant::now() < deadline => {
                 sleep(INTERVAL).await;
             }

@@ -35,16 +35,18 @@ mod inspect;
 mod locks;
 mod look;
 mod mark;
+pub mod node_shell;
 mod os_template;
 mod power;
 mod remove;
 mod settings;
 mod template;
 mod tun;
+pub mod tun_lines;
 mod wanted;
 mod watch;
 
-use cluster::{Cluster, lock};
+use cluster::{Cluster, Ways, lock};
 
 /// Changes that a slow listener may be behind.
 const CHANGES: usize = 1024;
@@ -81,7 +83,15 @@ impl ProxmoxBackend {
             connect_timeout: config.ssh.connect_timeout.0,
             idle_timeout: IDLE,
         });
-        let cluster = Arc::new(Cluster::new(client, config.clone(), instance, agent, guests, keys));
+        let nodes = config.host_ssh.as_ref().map(|host_ssh| {
+            ssh::Pool::new(ssh::Settings {
+                keys: ssh::PrivateKeys::file(&host_ssh.key_file),
+                connect_timeout: config.ssh.connect_timeout.0,
+                idle_timeout: IDLE,
+            })
+        });
+        let ways = Ways { guests, keys, nodes };
+        let cluster = Arc::new(Cluster::new(client, config.clone(), instance, agent, ways));
         let changes = broadcast::Sender::new(CHANGES);
         let mut tasks = JoinSet::new();
         tasks.spawn(watch::watch(Arc::clone(&cluster), changes.clone()));
@@ -177,8 +187,7 @@ impl Backend for ProxmoxBackend {
     async fn deliver_agent(&self, container: &ContainerRef) -> Result<AgentProgram, BackendError> {
         let Some(agent) = &self.cluster.agent else { return Ok(AgentProgram::Missing) };
         let guest = inside::guest(&self.cluster, container).await?;
-        let _ = (guest, agent);
-        Ok(AgentProgram::Missing)
+        ssh::agent::deliver(&guest, agent).await
     }
 
     async fn make_template(

@@ -40,13 +40,20 @@ leads_group() {
 }
 set -- /bin/sh -c "$berth_obey"
 if [ "$uid" != 0 ]; then
+  # So that /dev/stderr and the like can be opened. Without redirections: dash has those itself
+  # while the command runs.
+  chown -f "$uid:$gid" "/proc/$$/fd/0" "/proc/$$/fd/1" "/proc/$$/fd/2" || :
   case $(setpriv --help 2>&1) in
     *--init-groups*) set -- setpriv --reuid="$uid" --regid="$gid" --init-groups -- "$@" ;;
     *)
       if command -v runuser >/dev/null 2>&1; then
         set -- runuser -u "$berth_user" -- "$@"
       else
-        set -- su -s /bin/sh -c "$berth_obey" "$berth_user"
+        # Without a session of its own, which would be a process group of its own.
+        case $(su --help 2>&1) in
+          *--session-command*) set -- su -s /bin/sh --session-command="$berth_obey" "$berth_user" ;;
+          *) set -- su -s /bin/sh -c "$berth_obey" "$berth_user" ;;
+        esac
       fi
       ;;
   esac

@@ -8,7 +8,7 @@ use russh::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -21,6 +21,8 @@ use crate::backend::output::Output;
 const SESSIONS: usize = 8;
 /// A connection that opens no session within this time is taken for dead.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
+/// Wait before a session that was refused is asked for again.
+const PAUSE: Duration = Duration::from_millis(50);
 /// So long the outputs of a command that has ended may be silent: one that it left in the
 /// background may keep them open.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -65,9 +67,17 @@ impl Connection {
     }
 
     async fn open_with(&self, place: Option<OwnedSemaphorePermit>) -> Result<CommandSession, SshError> {
-        let opened = timeout(OPEN_LIMIT, self.session.channel_open_session()).await;
-        let channel = opened.map_err(|_| SshError::Slow("opening a session"))??;
-        let (read, write) = channel.split();
+        let open = async {
+            loop {
+                match self.session.channel_open_session().await {
+                    // One that has ended may still be counted.
+                    Err(russh::Error::ChannelOpenFailure(_)) => sleep(PAUSE).await,
+                    opened => return opened,
+                }
+            }
+        };
+        let opened = timeout(OPEN_LIMIT, open).await;
+        let (read, write) = opened.map_err(|_| SshError::Slow("opening a session"))??.split();
         Ok(CommandSession { read, write: Some(write), place })
     }
 }

@@ -42,6 +42,9 @@ pub enum SshError {
         /// Fingerprint of the key that was shown.
         seen: String,
     },
+    /// The file with the host keys says nothing of the server, or can not be read.
+    #[error("{0}")]
+    KnownHosts(io::Error),
     /// The connection broke while a command ran. The command may have taken effect.
     #[error("the connection broke")]
     Lost,
@@ -61,7 +64,9 @@ impl SshError {
         match self {
             Self::Connect(_) | Self::Slow(_) | Self::Lost | Self::Protocol(_) => Reason::SshUnreachable,
             Self::AuthFailed { .. } | Self::KeyUnusable(_) => Reason::SshAuthFailed,
-            Self::HostKeyChanged { .. } | Self::HostKeyUnknown { .. } => Reason::HostKeyChanged,
+            Self::HostKeyChanged { .. } | Self::HostKeyUnknown { .. } | Self::KnownHosts(_) => {
+                Reason::HostKeyChanged
+            }
             Self::Refused | Self::Busy => Reason::Failed,
         }
     }

@@ -4,8 +4,10 @@
 //! key is compared with the one that is expected, and it can open no channels to us. Nothing here
 //! knows which backend a container is of.
 
+pub mod agent;
 pub mod error;
 pub mod guest;
+pub mod host;
 pub mod host_key;
 pub mod known_hosts;
 pub mod pool;
@@ -17,6 +19,7 @@ pub(super) mod session;
 
 pub use error::SshError;
 pub use guest::SshGuest;
+pub use host::{HostShell, SshHost};
 pub use host_key::HostKey;
 pub use known_hosts::KnownHosts;
 pub use pool::{Pool, Settings};

@@ -1,7 +1,8 @@
-//! One connection for each container, kept for as long as it is used.
+//! One connection for each container or host, kept for as long as it is used.
 
 use std::{
     collections::HashMap,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
@@ -9,7 +10,9 @@ use std::{
 use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{HostKey, PrivateKeys, SshGuest, Target, Trust, connection::Connection, session};
+use super::{
+    HostKey, KnownHosts, PrivateKeys, SshError, SshGuest, Target, Trust, connection::Connection, session,
+};
 use crate::backend::BackendError;
 
 /// How guests are reached.
@@ -33,7 +36,7 @@ impl Pool {
     /// A pool without connections. Has to be called within a Tokio runtime.
     pub fn new(settings: Settings) -> Self {
         let idle_timeout = settings.idle_timeout;
-        let ways = Arc::new(Ways { settings, by_container: Mutex::default() });
+        let ways = Arc::new(Ways { settings, by_name: Mutex::default() });
         let sweeping = sweep(Arc::downgrade(&ways), idle_timeout);
         Self { ways, _sweeping: AbortOnDropHandle::new(sweeping) }
     }
@@ -47,7 +50,16 @@ impl Pool {
         target: &Target,
         expected: Option<HostKey>,
     ) -> Result<SshGuest, BackendError> {
-        let way = self.ways.to(container, target, expected);
+        self.open(self.ways.to(container, target, Accepted::pinned(expected))).await
+    }
+
+    /// Opens a host whose keys are in a file of OpenSSH's `known_hosts` format.
+    pub(super) async fn listed(&self, target: &Target, known_hosts: &Path) -> Result<SshGuest, BackendError> {
+        let accepted = Accepted::Listed(known_hosts.to_owned());
+        self.open(self.ways.to(&target.to_string(), target, accepted)).await
+    }
+
+    async fn open(&self, way: Arc<Way>) -> Result<SshGuest, BackendError> {
         let connection = way.connection().await?;
         Ok(SshGuest::new(way, connection.host_key().clone()))
     }
@@ -75,37 +87,59 @@ fn sweep(ways: Weak<Ways>, idle_timeout: Duration) -> JoinHandle<()> {
 
 struct Ways {
     settings: Settings,
-    by_container: Mutex<HashMap<String, Arc<Way>>>,
+    by_name: Mutex<HashMap<String, Arc<Way>>>,
 }
 
 impl Ways {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Way>>> {
-        self.by_container.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn to(&self, container: &str, target: &Target, expected: Option<HostKey>) -> Arc<Way> {
+    fn to(&self, name: &str, target: &Target, accepted: Accepted) -> Arc<Way> {
         let mut ways = self.lock();
-        if let Some(way) = ways.get(container).filter(|way| way.serves(target, expected.as_ref())) {
+        if let Some(way) = ways.get(name).filter(|way| way.serves(target, &accepted)) {
             return Arc::clone(way);
         }
         let way = Arc::new(Way {
             settings: self.settings.clone(),
             target: target.clone(),
-            pinned: expected.map_or_else(OnceLock::new, OnceLock::from),
+            accepted,
             connection: tokio::sync::Mutex::default(),
             used: Mutex::new(Instant::now()),
         });
-        ways.insert(container.to_owned(), Arc::clone(&way));
+        ways.insert(name.to_owned(), Arc::clone(&way));
         way
     }
 }
 
-/// The way to one container.
+/// Which host keys are accepted at the end of a way.
+enum Accepted {
+    /// One. It is set by the first connection where it was not known.
+    Pinned(OnceLock<HostKey>),
+    /// Those in a file of OpenSSH's `known_hosts` format.
+    Listed(PathBuf),
+}
+
+impl Accepted {
+    fn pinned(expected: Option<HostKey>) -> Self {
+        Self::Pinned(expected.map_or_else(OnceLock::new, OnceLock::from))
+    }
+
+    fn trust(&self, target: &Target) -> Result<Trust, SshError> {
+        Ok(match self {
+            Self::Pinned(key) => key.get().cloned().map_or(Trust::FirstUse, Trust::Pinned),
+            Self::Listed(file) => Trust::Listed(
+                KnownHosts::read(file, &target.host, target.port).map_err(SshError::KnownHosts)?,
+            ),
+        })
+    }
+}
+
+/// The way to one container or host.
 pub(super) struct Way {
     settings: Settings,
     target: Target,
-    /// The host key that is expected. It is set by the first connection where it was not known.
-    pinned: OnceLock<HostKey>,
+    accepted: Accepted,
     connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
     used: Mutex<Instant>,
 }
@@ -123,15 +157,19 @@ impl Way {
         if let Some(connection) = shared.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(Arc::clone(connection));
         }
-        let trust = self.pinned.get().cloned().map_or(Trust::FirstUse, Trust::Pinned);
-        let Settings { keys, connect_timeout, .. } = &self.settings;
-        let logged_in = session::log_in(&self.target, keys, trust, *connect_timeout)
-            .await
-            .map_err(|error| error.at(&self.target))?;
-        let connection = Arc::new(Connection::new(logged_in));
-        self.pinned.get_or_init(|| connection.host_key().clone());
+        let connection = Arc::new(self.connect().await.map_err(|error| error.at(&self.target))?);
         *shared = Some(Arc::clone(&connection));
         Ok(connection)
+    }
+
+    async fn connect(&self) -> Result<Connection, SshError> {
+        let trust = self.accepted.trust(&self.target)?;
+        let Settings { keys, connect_timeout, .. } = &self.settings;
+        let logged_in = session::log_in(&self.target, keys, trust, *connect_timeout).await?;
+        if let Accepted::Pinned(key) = &self.accepted {
+            key.get_or_init(|| logged_in.host_key.clone());
+        }
+        Ok(Connection::new(logged_in))
     }
 
     /// Gives up a connection that turned out to be dead.
@@ -149,17 +187,21 @@ impl Way {
 
     /// A way on which nobody knows a key yet serves the second who asks for the first time, but a
     /// key that was seen and forgotten on purpose is asked for anew.
-    fn serves(&self, target: &Target, expected: Option<&HostKey>) -> bool {
+    fn serves(&self, target: &Target, accepted: &Accepted) -> bool {
         let is_open = || match self.connection.try_lock() {
             Ok(shared) => shared.as_ref().is_some_and(|connection| !connection.is_closed()),
             // Somebody is connecting.
             Err(_) => true,
         };
-        let same_key = match expected {
-            Some(expected) => self.pinned.get() == Some(expected),
-            None => is_open(),
+        let same_keys = match (&self.accepted, accepted) {
+            (Accepted::Pinned(pinned), Accepted::Pinned(expected)) => match expected.get() {
+                Some(expected) => pinned.get() == Some(expected),
+                None => is_open(),
+            },
+            (Accepted::Listed(own), Accepted::Listed(wanted)) => own == wanted,
+            _ => false,
         };
-        self.target == *target && same_key
+        self.target == *target && same_keys
     }
 
     /// Whether no command runs on it, and none did for this time.

@@ -13,9 +13,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{Configured, GitStatus, Operation, condition},
     backend::{
-        BodyId, ContainerRef, ContainerSpec, Guest, ImageRequest, Incarnation, JobState, Pull, Reason,
-        identity,
+        BodyId, ContainerRef, ContainerSpec, DnsMode, Guest, ImageRequest, Incarnation, JobState, Pull,
+        Reason, identity,
     },
+    config::BackendConfig,
     controller::{
         context::TaskResult,
         tasks::{TaskKind, TaskState},
@@ -430,15 +431,19 @@ impl Pass<'_> {
                 name: desired.git.user_name.clone(),
                 email: desired.git.user_email.clone(),
             },
+            dns: desired.infrastructure.dns_mode.map(|mode| dns(desired, mode, backend)),
             agent: None,
         };
         let setup = provision::Setup { agent: self.agent_setup(step).await?, ..setup };
         let boot = self.boot();
         let agent = self.expect_agent(&boot);
         let guest = self.guest(step).await?;
-        provision::configure(guest.as_ref(), &setup)
+        let reached = provision::configure(guest.as_ref(), &setup)
             .await
             .map_err(|error| Stop::Problem(step, Problem::provision(condition::ENVIRONMENT_READY, error)))?;
+        if let Some(resolv_conf) = reached.resolv_conf {
+            tracing::debug!(?resolv_conf, "name resolution is set up");
+        }
         self.record.configured =
             Some(Configured { started_at: boot, generation: desired.subject.generation, agent });
         Ok(Flow::Continue)
@@ -608,6 +613,14 @@ impl Pass<'_> {
             Some(Flow::Continue) | None => Ok(Flow::Continue),
         }
     }
+}
+
+/// The name resolution of a container, with the backend's servers where the Workspace names none.
+fn dns(desired: &Desired, mode: DnsMode, backend: Option<&BackendConfig>) -> provision::DnsSetup {
+    let own = desired.dns_servers.clone();
+    let configured = || backend.and_then(|backend| backend.proxmox.as_ref()).map(|pve| pve.dns.servers());
+    let servers = if own.is_empty() { configured().unwrap_or_default() } else { own };
+    provision::DnsSetup { mode, servers }
 }
 
 fn crashed(crash: &Crash) -> Problem {

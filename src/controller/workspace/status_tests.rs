@@ -168,12 +168,12 @@ fn an_update_of_the_agent_that_was_given_up_is_said_where_the_agent_is() {
         user: "dev".into(),
     };
     let situation = Situation {
-        worked_at: None,
         agent: super::status::AgentSight::Linked(agent),
         subject: &desired.subject,
         desired: Some(&desired),
         record: &record(None),
         observed: &observed,
+        worked_at: None,
         progress: &Progress::Settled(Settled::Ready),
         now: at(0),
     };

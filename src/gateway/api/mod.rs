@@ -41,7 +41,11 @@ use berth_link::wire::exec::{ExecRequest, ExecResult};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::PowerStatus, backend::LogRequest, controller::workspace::power::Command, gateway::access::Agents,
+    api::PowerStatus,
+    backend::LogRequest,
+    config::{GatewayLimits, RatesConfig},
+    controller::workspace::power::Command,
+    gateway::access::Agents,
 };
 
 pub mod agent;
@@ -89,25 +93,31 @@ pub const VERSION: &str = "v1alpha1";
 /// What an administrator sets.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Longest time that a command that is waited for may take. Default: 10 minutes.
+    /// Longest time that a command that is waited for may take.
     pub longest_exec: Duration,
-    /// Most bytes of a file or an archive, read or written. Default: 4 GiB.
+    /// Most bytes of a file or an archive, read or written.
     pub largest_transfer: u64,
-    /// A right may be taken away during a long session: so often it is looked at again. Default:
-    /// 3 minutes.
+    /// A right may be taken away during a long session: so often it is looked at again.
     pub review_every: Duration,
     /// How often things may be done.
     pub rates: Rates,
 }
 
+impl Settings {
+    /// As the configuration has it.
+    pub fn new(limits: &GatewayLimits, rates: &RatesConfig) -> Self {
+        Self {
+            longest_exec: limits.exec_timeout.0,
+            largest_transfer: limits.transfer.0,
+            review_every: limits.review_interval.0,
+            rates: Rates::from(rates),
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            longest_exec: Duration::from_secs(600),
-            largest_transfer: 4 << 30,
-            review_every: Duration::from_secs(180),
-            rates: Rates::default(),
-        }
+        Self::new(&GatewayLimits::default(), &RatesConfig::default())
     }
 }
 

@@ -22,6 +22,7 @@ use super::{
     operation::Class,
     problem::{Problem, Reason},
 };
+use crate::config::RatesConfig;
 
 /// So many checks lie between two sweeps of limits that nobody comes near any more.
 const SWEEP_EVERY: u32 = 1_000;
@@ -44,12 +45,18 @@ pub struct Rates {
 
 impl Default for Rates {
     fn default() -> Self {
+        Self::from(&RatesConfig::default())
+    }
+}
+
+impl From<&RatesConfig> for Rates {
+    fn from(config: &RatesConfig) -> Self {
         Self {
-            lifecycle: NonZeroU32::new(10),
-            exec: NonZeroU32::new(120),
-            files: NonZeroU32::new(600),
-            read: NonZeroU32::new(1_200),
-            log_in: NonZeroU32::new(30),
+            lifecycle: NonZeroU32::new(config.lifecycle),
+            exec: NonZeroU32::new(config.exec),
+            files: NonZeroU32::new(config.files),
+            read: NonZeroU32::new(config.read),
+            log_in: NonZeroU32::new(config.log_in),
         }
     }
 }

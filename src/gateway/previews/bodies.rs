@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::{
     lane::{Place, Pulse},
     refusal::Refusal,
+    stay::Stay,
 };
 
 /// When an upload last got on.
@@ -101,31 +102,60 @@ impl HttpBody for Upload {
 }
 
 /// What a dev server answers. The request has its place until the end of it.
+/// It is cut where the visitor may stay no longer.
 pub struct Download {
     body: Incoming,
     place: Place,
+    end: End,
+}
+
+/// When a download is cut. Most are over before it has to be looked for.
+enum End {
+    Later(Option<Stay>, Instant),
+    Watched(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+impl End {
+    /// Whether it has come.
+    fn poll(&mut self, context: &mut Context<'_>, waits: bool) -> Poll<()> {
+        match self {
+            Self::Watched(end) => end.as_mut().poll(context),
+            Self::Later(stay, began) => {
+                let long = stay.as_ref().is_some_and(|stay| began.elapsed() >= stay.look_every);
+                let Some(stay) = stay.take_if(|_| waits || long) else { return Poll::Pending };
+                let mut end: Pin<Box<dyn Future<Output = ()> + Send>> =
+                    Box::pin(async move { stay.ended().await });
+                let ended = end.as_mut().poll(context);
+                *self = Self::Watched(end);
+                ended
+            }
+        }
+    }
 }
 
 impl Download {
     /// The body of an answer.
-    pub fn new(body: Incoming, place: Place) -> Self {
-        Self { body, place }
+    pub fn new(body: Incoming, place: Place, stay: Stay) -> Self {
+        Self { body, place, end: End::Later(Some(stay), Instant::now()) }
     }
 }
 
 impl HttpBody for Download {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = axum::BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if let Some(Ok(_)) = &frame {
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if self.end.poll(context, frame.is_pending()).is_ready() {
+            return Poll::Ready(Some(Err("the preview has ended".into())));
+        }
+        if let Poll::Ready(Some(Ok(_))) = &frame {
             self.place.touch();
         }
-        Poll::Ready(frame)
+        frame.map_err(Into::into)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -20,6 +20,7 @@ mod pages;
 pub mod preview;
 mod refusal;
 pub mod settings;
+mod stay;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -42,6 +43,7 @@ use self::{
     preview::{Availability, Preview, PreviewDirectory, Traffic},
     refusal::Refusal,
     settings::PreviewSettings,
+    stay::Stay,
     upstream::Upstream,
     visitor::{Site, Visitor},
 };
@@ -65,7 +67,7 @@ pub struct Surroundings {
 pub struct Previews {
     directory: Arc<dyn PreviewDirectory>,
     metrics: Arc<PreviewMetrics>,
-    gate: Gate,
+    gate: Arc<Gate>,
     lanes: Lanes,
     upstream: Upstream,
     settings: PreviewSettings,
@@ -75,7 +77,7 @@ impl Previews {
     /// A proxy without connections yet.
     pub fn new(surroundings: Surroundings, settings: PreviewSettings) -> Self {
         Self {
-            gate: Gate::new(surroundings.tickets, &settings),
+            gate: Arc::new(Gate::new(surroundings.tickets, &settings)),
             lanes: Lanes::new(surroundings.traffic, settings.max_requests),
             upstream: Upstream::new(surroundings.agents, &settings),
             directory: surroundings.directory,
@@ -123,7 +125,7 @@ impl Previews {
         if parts.uri.path().starts_with(pages::OWN_PATHS) {
             return self.gate.answer(Request::from_parts(parts, body), &preview, &visitor).await;
         }
-        self.gate.admit(&mut parts.headers, &preview, &visitor).await?;
+        let pass = self.gate.admit(&mut parts.headers, &preview, &visitor).await?;
         match &preview.availability {
             Availability::Available => {}
             Availability::Suspended => return Err(Refusal::Suspended),
@@ -131,7 +133,14 @@ impl Previews {
         }
         let lane = self.lanes.of(&preview)?;
         let place = lane.enter()?;
-        self.pass_on(Request::from_parts(parts, body), &preview, &visitor, &lane, place).await
+        let stay = Stay {
+            directory: Arc::clone(&self.directory),
+            gate: Arc::clone(&self.gate),
+            entered: preview,
+            pass,
+            look_every: self.settings.look_every,
+        };
+        self.pass_on(Request::from_parts(parts, body), stay, &visitor, &lane, place).await
     }
 
     fn find(&self, host: &str) -> Result<Arc<Preview>, Refusal> {
@@ -145,30 +154,34 @@ impl Previews {
     async fn pass_on(
         &self,
         mut request: Request<Body>,
-        preview: &Arc<Preview>,
+        stay: Stay,
         visitor: &Visitor,
         lane: &Lane,
         place: Place,
     ) -> Result<Response<Body>, Refusal> {
+        let preview = Arc::clone(&stay.entered);
         let client = request.extensions_mut().remove::<OnUpgrade>();
         let (mut parts, body) = request.into_parts();
         let client = client.filter(|_| hop::wants_websocket(&parts));
-        heads::to_dev_server(&mut parts.headers, preview, visitor, client.is_some());
+        heads::to_dev_server(&mut parts.headers, &preview, visitor, client.is_some());
         let head = Head { method: parts.method, uri: address(parts.uri, lane)?, headers: parts.headers };
-        let mut response = self.send(head, body, &place).await?;
+        let mut response = tokio::select! {
+            biased;
+            response = self.send(head, body, &place) => response?,
+            () = stay.ended() => return Err(Refusal::Expired),
+        };
         let upgraded = response.extensions_mut().remove::<OnUpgrade>();
         let (mut parts, body) = response.into_parts();
         let switched = parts.status == StatusCode::SWITCHING_PROTOCOLS;
         let accepted = parts.headers.remove(http::header::SEC_WEBSOCKET_ACCEPT);
-        heads::to_client(&mut parts.headers, preview, visitor);
+        heads::to_client(&mut parts.headers, &preview, visitor);
         if !switched {
-            return Ok(answer(parts.status, parts.headers, Body::new(Download::new(body, place))));
+            return Ok(answer(parts.status, parts.headers, Body::new(Download::new(body, place, stay))));
         }
         let (Some(client), Some(dev_server), Some(accepted)) = (client, upgraded, accepted) else {
             return Err(Refusal::BadAnswer);
         };
-        let may_stay = self.may_stay(preview);
-        tokio::spawn(websocket::pass(client, dev_server, place, Arc::clone(&self.metrics), may_stay));
+        tokio::spawn(websocket::pass(client, dev_server, place, Arc::clone(&self.metrics), stay));
         parts.headers.insert(http::header::SEC_WEBSOCKET_ACCEPT, accepted);
         parts.headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("Upgrade"));
         parts.headers.insert(http::header::UPGRADE, http::HeaderValue::from_static("websocket"));
@@ -190,19 +203,6 @@ impl Previews {
             (sent, _) => sent,
         };
         sent.map_err(|error| Refusal::from(&error))
-    }
-
-    /// Whether a visitor who was let in may stay.
-    fn may_stay(&self, preview: &Arc<Preview>) -> impl Fn() -> bool + Send + 'static {
-        let directory = Arc::clone(&self.directory);
-        let entered = Arc::clone(preview);
-        move || {
-            directory.look_up(&entered.host).is_some_and(|now| {
-                !has_expired(&now)
-                    && now.access == entered.access
-                    && (now.workspace, now.port) == (entered.workspace, entered.port)
-            })
-        }
     }
 }
 

@@ -9,6 +9,8 @@ use hyper_util::{
 use ipnet::IpNet;
 use secrecy::SecretSlice;
 
+use crate::config::{GatewayLimits, RatesConfig};
+
 /// Settings of the proxy.
 pub struct PreviewSettings {
     /// Previews are `<label>.<domain>`.
@@ -19,6 +21,10 @@ pub struct PreviewSettings {
     pub session_key: SecretSlice<u8>,
     /// Guesses of a password that one client has for one preview in a minute.
     pub password_attempts_per_minute: NonZeroU32,
+    /// So often it is asked whether who had a ticket for a private preview still may see it.
+    pub authorize_every: Duration,
+    /// So often it is looked whether an open WebSocket, upload or download may go on.
+    pub look_every: Duration,
     /// Requests under way to one preview, open WebSockets among them.
     pub max_requests: usize,
     /// Bytes that the headers of a request or answer may have.
@@ -42,6 +48,8 @@ impl PreviewSettings {
             trusted_proxies: Vec::new(),
             session_key,
             password_attempts_per_minute: NonZeroU32::MIN.saturating_add(9),
+            authorize_every: Duration::from_secs(180),
+            look_every: Duration::from_secs(15),
             max_requests: 512,
             max_header_bytes: 64 << 10,
             header_timeout: Duration::from_secs(20),
@@ -49,6 +57,22 @@ impl PreviewSettings {
             max_idle_connections: 64,
             idle_timeout: Duration::from_secs(4),
         }
+    }
+
+    /// The same, with what an administrator set.
+    #[must_use]
+    pub fn configured(
+        mut self,
+        limits: &GatewayLimits,
+        rates: &RatesConfig,
+        trusted_proxies: &[IpNet],
+    ) -> Self {
+        self.trusted_proxies = trusted_proxies.to_vec();
+        self.max_requests = usize::try_from(limits.preview_requests).unwrap_or(self.max_requests);
+        self.authorize_every = limits.review_interval.0;
+        let attempts = NonZeroU32::new(rates.preview_password);
+        self.password_attempts_per_minute = attempts.unwrap_or(self.password_attempts_per_minute);
+        self
     }
 
     /// A server for the listener that passes requests on to the proxy, with the limits that only

@@ -5,23 +5,18 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::MissedTickBehavior,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     lane::{Place, Pulse},
     metrics::PreviewMetrics,
+    stay::Stay,
 };
 
-/// So often it is looked whether a WebSocket may stay open.
-const LOOK: Duration = Duration::from_secs(15);
 const BUFFER: usize = 16 << 10;
 
 /// Passes bytes on until one end closes, or until it may not stay open any longer.
@@ -30,7 +25,7 @@ pub async fn pass(
     dev_server: OnUpgrade,
     place: Place,
     metrics: Arc<PreviewMetrics>,
-    may_stay: impl Fn() -> bool,
+    stay: Stay,
 ) {
     let (client, dev_server) = match tokio::try_join!(client, dev_server) {
         Ok(both) => both,
@@ -43,19 +38,10 @@ pub async fn pass(
     let mut client = Watched { io: TokioIo::new(client), pulse: place.pulse() };
     let mut dev_server = TokioIo::new(dev_server);
     let passing = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut dev_server, BUFFER, BUFFER);
-    let mut passing = std::pin::pin!(passing);
-    let mut looks = tokio::time::interval(LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            // Either end may hang up as it likes.
-            _ = &mut passing => return,
-            _ = looks.tick() => {
-                if !may_stay() {
-                    return;
-                }
-            }
-        }
+    tokio::select! {
+        // Either end may hang up as it likes.
+        _ = passing => {}
+        () = stay.ended() => {}
     }
 }
 

@@ -166,6 +166,8 @@ async fn what_can_not_be_run_is_an_error() {
     let error = guest.run(nowhere).await.unwrap_err();
     assert!(error.message.contains("/nowhere"), "{error}");
     server.sh("usermod --shell /usr/sbin/nologin root");
-    let error = guest.run(ExecRequest::script("dev", "true")).await.unwrap_err();
+    // The server remembers the shell for as long as a connection lasts.
+    let pool = server.pool();
+    let error = server.guest(&pool).await.run(ExecRequest::script("dev", "true")).await.unwrap_err();
     assert!(error.message.contains("not available"), "{error}");
 }

@@ -2,9 +2,11 @@
 //!
 //! Each test has a container of its own, from the image of the git server: it has what is needed.
 
+mod agent;
 mod commands;
 mod connections;
 mod files;
 mod host_keys;
+mod node;
 mod provision;
 mod server;

@@ -3,9 +3,10 @@
 use std::{fmt::Debug, time::Duration};
 
 use berth::api::{DevServer, Template, Workspace};
+use futures::{StreamExt, TryStreamExt};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
 };
 use serde_json::{Value, json};
 
@@ -104,6 +105,49 @@ pub async fn phase(namespace: &Namespace, name: &str, phase: &str) -> Workspace 
         workspace.status.as_ref().and_then(|status| status.phase.as_deref()) == Some(phase)
     })
     .await
+}
+
+/// Waits for the moment at which a Workspace is as the condition says, from a watch.
+pub async fn moment<F: Fn(&Workspace) -> bool>(
+    namespace: &Namespace,
+    name: &str,
+    holds: F,
+) -> impl Future<Output = ()> + use<F> {
+    let api: Api<Workspace> = namespace.api();
+    let parameters = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let events = api.watch(&parameters, "0").await.expect("no watch").boxed();
+    async move {
+        let mut found = events.try_filter(|event| {
+            let now =
+                matches!(event, WatchEvent::Added(object) | WatchEvent::Modified(object) if holds(object));
+            std::future::ready(now)
+        });
+        let found = tokio::time::timeout(PATIENCE, found.next()).await.expect("the moment does not come");
+        found.expect("the watch ended").expect("the watch failed");
+    }
+}
+
+/// The step that the status names.
+pub fn step_of(workspace: &Workspace) -> Option<&str> {
+    workspace.status.as_ref()?.step.as_deref()
+}
+
+/// The phase that the status names.
+pub fn phase_of(workspace: &Workspace) -> Option<&str> {
+    workspace.status.as_ref()?.phase.as_deref()
+}
+
+/// The id that the status names.
+pub fn id_of(workspace: &Workspace) -> Option<String> {
+    workspace.status.clone()?.id
+}
+
+/// Wipes the status, as a restored backup without it does.
+pub async fn lose_status(namespace: &Namespace, name: &str) {
+    let api: Api<Workspace> = namespace.api();
+    let nothing = Patch::Merge(json!({"status": null}));
+    let left = api.patch_status(name, &PatchParams::default(), &nothing).await.expect("the patch is refused");
+    assert!(left.status.is_none(), "{}", describe(&left));
 }
 
 /// Waits until a Workspace is gone from the API server.

@@ -1,4 +1,4 @@
-//! The Docker daemon goes away, hangs, or comes back while there is work.
+//! The Docker daemon hangs, or goes away between two of its own steps.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use berth::api::Workspace;
 use rstest::rstest;
 use serde_json::json;
 
-use super::{crash::moment, creations::Creations};
+use super::creations::Creations;
 use crate::{
     docker_backend::proxy::{Place, Proxy},
     support::{Docker, Namespace, Operator, Settings, control_plane, git_server, objects::*},
@@ -103,11 +103,9 @@ impl World {
     }
 }
 
-#[rstest]
-#[case::down(Outage::Down)]
-#[case::hanging(Outage::Hangs)]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_said_and_over_when_the_daemon_is_back(#[case] outage: Outage) {
+async fn a_hang_is_said_and_over_when_the_daemon_answers_again() {
+    let outage = Outage::Hangs;
     let mut world = World::new().await;
     world.workspace().await;
     ready(&world.namespace, "one").await;
@@ -131,16 +129,21 @@ async fn an_outage_is_said_and_over_when_the_daemon_is_back(#[case] outage: Outa
 }
 
 #[rstest]
+#[case::hanging_when_announced(Outage::Hangs, "CreatingContainer")]
+#[case::down_when_made(Outage::Down, "create")]
+#[case::hanging_when_made(Outage::Hangs, "create")]
+#[case::down_when_started(Outage::Down, "start")]
+#[case::hanging_when_started(Outage::Hangs, "start")]
+#[case::down_in_a_command(Outage::Down, "exec_start")]
+#[case::hanging_in_a_command(Outage::Hangs, "exec_start")]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_under_way_in_an_outage_goes_on_after_it(
-    #[values(Outage::Down, Outage::Hangs)] outage: Outage,
-    #[values("CreatingContainer", "create", "start", "exec_start")] when: &'static str,
+    #[case] outage: Outage,
+    #[case] when: &'static str,
 ) {
     let mut world = World::new().await;
-    let announced = moment(&world.namespace, "one", |workspace| {
-        workspace.status.as_ref().and_then(|status| status.step.as_deref()) == Some("CreatingContainer")
-    })
-    .await;
+    let announced =
+        moment(&world.namespace, "one", |workspace| step_of(workspace) == Some("CreatingContainer")).await;
     world.workspace().await;
     match when {
         "CreatingContainer" => announced.await,
@@ -168,29 +171,8 @@ async fn an_answer_that_is_lost_makes_no_second_container() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_of_the_daemon_disturbs_nothing() {
-    let mut world = World::new().await;
-    world.workspace().await;
-    ready(&world.namespace, "one").await;
-    let container = world.docker.containers().join(" ");
-    let before = world.docker.inspect(&container, "{{.Id}}");
-    world.proxy.stop().await;
-    world.proxy.resume().await;
-
-    // What happens after it is seen as before.
-    patch(&world.namespace, "one", json!({"spec": {"operatingMode": "Suspended"}})).await;
-    phase(&world.namespace, "one", "Suspended").await;
-    assert_eq!(world.docker.inspect(&container, "{{.Id}} {{.State.Running}}"), format!("{before} false"));
-    patch(&world.namespace, "one", json!({"spec": {"operatingMode": "Running"}})).await;
-    world.assert_one_body().await;
-    world.end().await;
-}
-
-#[rstest]
-#[case::down(Outage::Down)]
-#[case::hanging(Outage::Hangs)]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deletion_in_an_outage_ends_after_it(#[case] outage: Outage) {
+async fn a_deletion_while_the_daemon_hangs_ends_after_it() {
+    let outage = Outage::Hangs;
     let mut world = World::new().await;
     world.workspace().await;
     ready(&world.namespace, "one").await;
@@ -209,18 +191,4 @@ async fn a_deletion_in_an_outage_ends_after_it(#[case] outage: Outage) {
     assert!(back.elapsed() < RECOVERY, "it took {:?}", back.elapsed());
     assert_eq!(world.docker.everything(), Vec::<String>::new());
     world.namespace.delete().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_operator_that_starts_in_an_outage_goes_on_after_it() {
-    let mut world = World::new().await;
-    world.workspace().await;
-    world.creations.happened("create", 1).await;
-    world.operator.kill().await;
-    world.cut(Outage::Down).await;
-    world.operator.restart().await;
-    world.says_unreachable().await;
-    world.mend(Outage::Down).await;
-    world.assert_one_body().await;
-    world.end().await;
 }

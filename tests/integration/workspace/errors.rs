@@ -20,64 +20,6 @@ async fn warnings(namespace: &Namespace, name: &str) -> Vec<String> {
         .collect()
 }
 
-#[rstest::rstest]
-#[case::secret(json!({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "no", "key": "k"}}}]}), "SecretNotFound", "does not exist", false)]
-#[case::secret_key(json!({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "some", "key": "no"}}}]}), "SecretKeyNotFound", "has no key \"no\"", false)]
-#[case::config_map(json!({"envFrom": [{"configMapRef": {"name": "no"}}]}), "ConfigMapNotFound", "does not exist", false)]
-#[case::reserved_variable(json!({"envFrom": [{"secretRef": {"name": "reserved"}}]}), "EnvironmentInvalid", "\"LD_PRELOAD\" of Secret", false)]
-#[case::template(json!({"templateRef": {"name": "no"}}), "TemplateNotFound", "/no does not exist", false)]
-#[case::foreign_template(json!({"templateRef": {"name": "base", "namespace": "default"}}), "TemplateForbidden", "are not shared", true)]
-#[case::backend(json!({"backend": {"name": "no"}}), "BackendNotFound", "has no backend \"no\"", true)]
-#[case::host(json!({"backend": {"docker": {"host": "no"}}}), "HostNotFound", "has no host \"no\", but local", true)]
-#[case::memory(json!({"resources": {"memory": "64Gi"}}), "ResourceLimitExceeded", "64Gi is more than the 16Gi", true)]
-#[tokio::test(flavor = "multi_thread")]
-async fn what_can_be_wrong_before_anything_is_made(
-    #[case] spec: Value,
-    #[case] reason: &str,
-    #[case] words: &str,
-    #[case] stalled: bool,
-) {
-    let plane = control_plane().await;
-    let namespace = plane.namespace("errors").await;
-    let settings = Settings::docker(plane.kubeconfig(), &namespace.name);
-    let docker = Docker::of(&settings.instance);
-    let _operator = Operator::start(settings).await;
-    template(&namespace).await;
-    secret(&namespace, "some", json!({"k": "v"})).await;
-    secret(&namespace, "reserved", json!({"LD_PRELOAD": "x"})).await;
-    workspace(&namespace, "one", spec).await;
-    let found = broken(&namespace, "one", reason).await;
-    assert!(condition(&found, "Ready").contains(words), "{}", describe(&found));
-    assert_eq!(condition(&found, "Stalled").starts_with("True"), stalled, "{}", describe(&found));
-    assert_eq!(condition(&found, "Reconciling").starts_with("True"), !stalled, "{}", describe(&found));
-    assert_eq!(docker.everything(), Vec::<String>::new(), "nothing is made before all is there");
-    eventually(Duration::from_secs(10), "one warning is published", || async {
-        let found = warnings(&namespace, "one").await;
-        if found == [reason] { Ok(()) } else { Err(found) }
-    })
-    .await;
-    namespace.delete().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_missing_and_comes_is_noticed() {
-    let plane = control_plane().await;
-    let namespace = plane.namespace("recover").await;
-    let settings = Settings::docker(plane.kubeconfig(), &namespace.name);
-    let _docker = Docker::of(&settings.instance);
-    let _operator = Operator::start(settings).await;
-    workspace(&namespace, "one", json!({"envFrom": [{"secretRef": {"name": "late"}}]})).await;
-    broken(&namespace, "one", "NoDefaultTemplate").await;
-    template(&namespace).await;
-    broken(&namespace, "one", "SecretNotFound").await;
-    secret(&namespace, "late", json!({"LATE": "but here"})).await;
-    let made = ready(&namespace, "one").await;
-    assert_eq!(made.status.unwrap().template.unwrap().name, "base");
-    delete(&namespace, "one").await;
-    gone(&namespace, "one").await;
-    namespace.delete().await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn provisioning_that_hangs_is_given_up_and_can_be_tried_again() {
     let plane = control_plane().await;

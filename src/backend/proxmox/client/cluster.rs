@@ -142,7 +142,6 @@ impl From<SentPool> for Pool {
     fn from(sent: SentPool) -> Self {
         Self {
             guests: sent.members.iter().filter_map(|member| member.vmid).collect(),
-            // A guest names its storage nowhere here.
             storages: sent.members.into_iter().filter_map(|member| member.storage).collect(),
         }
     }

@@ -41,7 +41,8 @@ pub enum Trust {
     InsecureSkipVerify,
 }
 
-/// How long calls may take, retries included.
+/// How long calls may take, retries included. A call may wait as long again for others to the same
+/// node or container before it is sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
     /// To connect to one endpoint, TLS included. Default 5 s.

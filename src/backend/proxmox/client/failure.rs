@@ -156,7 +156,10 @@ impl Failure {
 fn refused(status: u16, words: String, message: &str, errors: BTreeMap<String, String>) -> Failure {
     let texts = [words.as_str(), message].into_iter().chain(errors.values().map(String::as_str));
     let cause = texts.map(Cause::of).find(|cause| *cause != Cause::Other).unwrap_or(Cause::Other);
-    if cause == Cause::Other && (status == 400 || !errors.is_empty()) {
+    // The words of an interface that could not be plugged in are about the node, and the rest of the
+    // change may be in force.
+    let in_part = errors.values().any(|text| text.contains("unable to hotplug"));
+    if in_part || (cause == Cause::Other && (status == 400 || !errors.is_empty())) {
         return Failure::Parameters { words, errors };
     }
     let details = errors.iter().map(|(name, text)| format!("; {name}: {text}"));
@@ -330,6 +333,13 @@ mod tests {
     fn a_parameter_error_may_mean_more(#[case] errors: Value, #[case] expected: Cause) {
         let failure = failure(400, "Parameter verification failed.", &json!({"errors": errors}));
         assert!(matches!(failure, Failure::Refused { cause, .. } if cause == expected));
+    }
+
+    #[test]
+    fn an_interface_that_could_not_be_plugged_in_is_no_refusal() {
+        let errors = json!({"net0": "unable to hotplug net0: CT is locked (disk)"});
+        let failure = failure(400, "Parameter verification failed.", &json!({"errors": errors}));
+        assert!(matches!(failure, Failure::Parameters { .. }), "{failure:?}");
     }
 
     #[rstest]

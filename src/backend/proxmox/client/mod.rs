@@ -26,6 +26,7 @@ mod pairs;
 pub mod retry;
 #[cfg(test)]
 mod scripted;
+pub mod snapshot;
 pub mod storage;
 pub mod tags;
 pub mod task;
@@ -52,6 +53,7 @@ pub use names::{
 };
 pub use network::{Address, HardwareAddress, InvalidInterface, NetworkInterface, VlanTag};
 pub use retry::{Again, CallKind, Effect, Verdict};
+pub use snapshot::Snapshot;
 pub use storage::{Appliance, Content, Storage, StoredVolume};
 pub use tags::{Tag, Tags};
 pub use task::{TaskLog, TaskState};

@@ -66,10 +66,10 @@ fn is_harmless(failure: &Failure) -> bool {
         Failure::Lost(_) | Failure::Proxy { reached: Reached::Perhaps, .. } | Failure::Unexpected { .. } => {
             false
         }
-        // The schema is checked before anything is done; an interface that could not be plugged in
-        // is reported the same way, and is not harmless.
+        // The schema is checked before anything is done; what could not be applied, as an interface
+        // that could not be plugged in, is reported the same way, and is not harmless.
         Failure::Parameters { errors, .. } => {
-            !errors.is_empty() && !errors.values().any(|text| text.contains("unable to hotplug"))
+            !errors.is_empty() && !errors.values().any(|text| text.contains("unable to"))
         }
         Failure::Refused { cause, .. } => !matches!(
             cause,

@@ -21,6 +21,9 @@ pub(super) fn config(trust: &Trust) -> Result<ClientConfig, InvalidConnection> {
     let mut config = match trust {
         Trust::SystemRoots => builder.with_root_certificates(system_roots()?).with_no_client_auth(),
         Trust::Authorities(pem) => builder.with_root_certificates(authorities(pem)?).with_no_client_auth(),
+        Trust::Pinned(pins) if pins.is_empty() => {
+            return Err(InvalidConnection::Trust("no fingerprint is pinned".to_owned()));
+        }
         Trust::Pinned(pins) => {
             let accepted = Accepted::Only(pins.clone());
             let verifier = Arc::new(Verifier { accepted, provider });

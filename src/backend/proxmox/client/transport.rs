@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::ext::ReasonPhrase;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     call::Call,
@@ -109,16 +109,16 @@ impl Transport {
 
     async fn answer(&self, call: Call) -> Result<(Success, Sent), Error> {
         let limit = if call.kind == CallKind::Read { self.limits.read } else { self.limits.write };
-        let deadline = Instant::now() + limit;
         let sent = Sent { name: call.name(), kind: call.kind };
         let _leave = match &call.worker {
-            Some(worker) => match timeout_at(deadline, self.gates.enter(worker)).await {
+            Some(worker) => match timeout(limit, self.gates.enter(worker)).await {
                 Ok(Ok(leave)) => Some(leave),
                 _ => return Err(sent.error(Failure::Busy, Effect::Nothing)),
             },
             None => None,
         };
-        match self.attempts(&call, deadline).await {
+        // Not from before: a call that is sent with little time left could only fail doubtfully.
+        match self.attempts(&call, Instant::now() + limit).await {
             Ok(success) => Ok((success, sent)),
             Err((failure, effect)) => Err(sent.error(failure, effect)),
         }

@@ -246,6 +246,14 @@ async fn certificates_are_verified() {
     assert_eq!(node.received().len(), 3);
 }
 
+#[test]
+fn trust_in_nobody_is_a_mistake() {
+    for trust in [Trust::Pinned(BTreeSet::new()), Trust::Authorities("no certificate".to_owned())] {
+        let settings = super::Connection { trust, ..connection(&["https://127.0.0.1:1"]) };
+        assert!(matches!(Client::new(&settings), Err(super::InvalidConnection::Trust(_))));
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_fingerprint_is_shown() {
     let node = Node::with_tls([]).await;

@@ -1,5 +1,6 @@
 //! Who is let in to a preview: with a cookie, which a password or a ticket gives.
 
+mod authorization;
 mod password;
 mod session;
 mod ticket;
@@ -10,10 +11,14 @@ use axum::body::Body;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 
-pub use self::ticket::{TicketError, TicketHolder, Tickets};
 use self::{
+    authorization::Authorizations,
     password::Passwords,
     session::{Sessions, Subject},
+};
+pub use self::{
+    session::Pass,
+    ticket::{TicketError, TicketHolder, Tickets},
 };
 use super::{
     cookies, pages,
@@ -23,7 +28,7 @@ use super::{
     visitor::{Scheme, Visitor},
 };
 
-/// A visitor stays let in for so long.
+/// A visitor stays let in for so long; who had a ticket, as long as they may.
 const SESSION: Duration = Duration::from_secs(12 * 60 * 60);
 /// More than any form of ours.
 const MAX_FORM: usize = 8 << 10;
@@ -34,6 +39,7 @@ const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Gate {
     sessions: Sessions,
     passwords: Passwords,
+    authorizations: Authorizations,
     tickets: Arc<dyn Tickets>,
 }
 
@@ -43,6 +49,7 @@ impl Gate {
         Self {
             sessions: Sessions::new(settings.session_key.clone()),
             passwords: Passwords::new(settings.password_attempts_per_minute),
+            authorizations: Authorizations::new(Arc::clone(&tickets), settings.authorize_every),
             tickets,
         }
     }
@@ -54,13 +61,16 @@ impl Gate {
         headers: &mut HeaderMap,
         preview: &Preview,
         visitor: &Visitor,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Pass, Refusal> {
         let Some(subject) = subject(preview)? else {
-            return Ok(());
+            return Ok(Pass::Anybody);
         };
-        if cookies::ours(headers, cookie_name(visitor)).any(|token| self.sessions.holds(token, &subject)) {
-            return Ok(());
+        let mut cookies = cookies::ours(headers, cookie_name(visitor));
+        if let Some(pass) = cookies.find_map(|token| self.sessions.pass(token, &subject)) {
+            self.check(&pass, preview).await?;
+            return Ok(pass);
         }
+        drop(cookies);
         let Access::Password { bcrypt_hash: Some(hash) } = &preview.access else {
             return Err(Refusal::Private);
         };
@@ -72,7 +82,19 @@ impl Gate {
             self.passwords.remember(self.sessions.fingerprint(&subject, &password));
         }
         headers.remove(header::AUTHORIZATION);
-        Ok(())
+        Ok(Pass::Anybody)
+    }
+
+    /// Whether who was let in with this still would be.
+    pub async fn is_still_good(&self, pass: &Pass, preview: &Preview) -> bool {
+        self.check(pass, preview).await.is_ok()
+    }
+
+    async fn check(&self, pass: &Pass, preview: &Preview) -> Result<(), Refusal> {
+        match pass {
+            Pass::Anybody => Ok(()),
+            Pass::Holder(holder) => self.authorizations.check(holder, preview).await,
+        }
     }
 
     /// Answers a request below [`pages::OWN_PATHS`].
@@ -88,7 +110,7 @@ impl Gate {
             (Access::Password { bcrypt_hash: Some(hash) }, Method::POST, pages::LOGIN) => {
                 let form = read_form(request.into_body()).await?;
                 self.check_password(&preview.host, visitor, form.get("password"), hash).await?;
-                self.open(preview, visitor, form.get("next"))
+                self.open(preview, visitor, None, form.get("next"))
             }
             (Access::Password { bcrypt_hash: None }, _, pages::LOGIN) => Err(Refusal::PasswordUnknown),
             (Access::Private, Method::GET, pages::TICKET) => {
@@ -106,7 +128,7 @@ impl Gate {
                     }
                 })?;
                 tracing::info!(user = holder.user, host = preview.host, "a private preview is opened");
-                self.open(preview, visitor, form.get("next"))
+                self.open(preview, visitor, Some(&holder), form.get("next"))
             }
             (_, Method::GET, pages::LOGIN | pages::TICKET) => Ok(pages::go_to("/")),
             _ => Err(Refusal::Unknown),
@@ -127,14 +149,20 @@ impl Gate {
         }
     }
 
-    fn open(&self, preview: &Preview, visitor: &Visitor, next: &str) -> Result<Response<Body>, Refusal> {
+    fn open(
+        &self,
+        preview: &Preview,
+        visitor: &Visitor,
+        holder: Option<&TicketHolder>,
+        next: &str,
+    ) -> Result<Response<Body>, Refusal> {
         let mut response = pages::go_to(local_path(next));
         if let Some(subject) = subject(preview)? {
             let secure = if visitor.scheme == Scheme::Https { "; Secure" } else { "" };
             let cookie = format!(
                 "{}={}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{secure}",
                 cookie_name(visitor),
-                self.sessions.open(&subject, SESSION),
+                self.sessions.open(&subject, holder, SESSION),
                 SESSION.as_secs()
             );
             if let Ok(cookie) = HeaderValue::try_from(cookie) {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretSlice};
 use sha2::Sha256;
 
+use super::ticket::TicketHolder;
 use crate::backend::BodyId;
 
 /// What a cookie is good for.
@@ -21,6 +22,20 @@ pub struct Subject<'a> {
     pub hash: Option<&'a str>,
 }
 
+/// What a visitor was let in with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Pass {
+    /// The address, or the password: whoever it is.
+    Anybody,
+    /// A ticket that was given to somebody.
+    Holder(TicketHolder),
+}
+
+/// What is signed beside the subject.
+fn signed(expires: i64, holder: &[u8]) -> Vec<u8> {
+    [&expires.to_be_bytes()[..], holder].concat()
+}
+
 /// Makes and checks cookies.
 pub struct Sessions {
     key: SecretSlice<u8>,
@@ -32,27 +47,30 @@ impl Sessions {
         Self { key }
     }
 
-    /// The value of a cookie.
-    pub fn open(&self, subject: &Subject<'_>, lifetime: Duration) -> String {
+    /// The value of a cookie. It says who it was given to, where that is known.
+    pub fn open(&self, subject: &Subject<'_>, holder: Option<&TicketHolder>, lifetime: Duration) -> String {
         let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
         let expires = Timestamp::now().as_second().saturating_add(lifetime);
-        let signature = self.sign("session", subject, &expires.to_be_bytes());
+        let holder = holder.and_then(|holder| serde_json::to_vec(holder).ok()).unwrap_or_default();
+        let signature = self.sign("session", subject, &signed(expires, &holder));
         let signature = signature.map(|mac| URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
-        format!("{expires}.{}", signature.unwrap_or_default())
+        format!("{expires}.{}.{}", URL_SAFE_NO_PAD.encode(holder), signature.unwrap_or_default())
     }
 
-    /// Whether the value of a cookie is good for this.
-    pub fn holds(&self, token: &str, subject: &Subject<'_>) -> bool {
-        let Some((expires, signature)) = token.split_once('.') else {
-            return false;
-        };
-        let (Ok(expires), Ok(signature)) = (expires.parse::<i64>(), URL_SAFE_NO_PAD.decode(signature)) else {
-            return false;
-        };
-        expires > Timestamp::now().as_second()
-            && self
-                .sign("session", subject, &expires.to_be_bytes())
-                .is_some_and(|mac| mac.verify_slice(&signature).is_ok())
+    /// Whom the value of a cookie was given to; absent where it is not good for this.
+    pub fn pass(&self, token: &str, subject: &Subject<'_>) -> Option<Pass> {
+        let mut parts = token.splitn(3, '.');
+        let expires: i64 = parts.next()?.parse().ok()?;
+        let holder = URL_SAFE_NO_PAD.decode(parts.next()?).ok()?;
+        let signature = URL_SAFE_NO_PAD.decode(parts.next()?).ok()?;
+        self.sign("session", subject, &signed(expires, &holder))?.verify_slice(&signature).ok()?;
+        if expires <= Timestamp::now().as_second() {
+            return None;
+        }
+        match subject.hash {
+            Some(_) => Some(Pass::Anybody),
+            None => Some(Pass::Holder(serde_json::from_slice(&holder).ok()?)),
+        }
     }
 
     /// What a password that was right is remembered by.
@@ -84,6 +102,10 @@ mod tests {
         Sessions::new(vec![key; 32].into())
     }
 
+    fn holder(user: &str) -> TicketHolder {
+        TicketHolder { user: user.to_owned(), groups: vec!["team".to_owned()], ..TicketHolder::default() }
+    }
+
     fn subject<'a>(host: &'a str, workspace: u8, hash: Option<&'a str>) -> Subject<'a> {
         Subject { host, workspace: BodyId::from_bytes([workspace; 8]), hash }
     }
@@ -91,33 +113,46 @@ mod tests {
     #[test]
     fn a_cookie_is_good_for_what_it_was_given_for_only() {
         let given = subject("a.localhost", 1, Some("hash"));
-        let token = sessions(1).open(&given, HOUR);
-        assert!(sessions(1).holds(&token, &given));
-        assert!(!sessions(2).holds(&token, &given));
+        let token = sessions(1).open(&given, None, HOUR);
+        assert_eq!(sessions(1).pass(&token, &given), Some(Pass::Anybody));
+        assert_eq!(sessions(2).pass(&token, &given), None);
         for other in [
             subject("b.localhost", 1, Some("hash")),
             subject("a.localhost", 2, Some("hash")),
             subject("a.localhost", 1, Some("new hash")),
             subject("a.localhost", 1, None),
         ] {
-            assert!(!sessions(1).holds(&token, &other));
+            assert_eq!(sessions(1).pass(&token, &other), None);
         }
     }
 
     #[test]
     fn a_cookie_ends() {
         let given = subject("a.localhost", 1, None);
-        assert!(!sessions(1).holds(&sessions(1).open(&given, Duration::ZERO), &given));
-        let token = sessions(1).open(&given, HOUR);
+        let ann = Some(&holder("ann"));
+        assert_eq!(sessions(1).pass(&sessions(1).open(&given, ann, Duration::ZERO), &given), None);
+        let token = sessions(1).open(&given, ann, HOUR);
         let (expires, signature) = token.split_once('.').unwrap();
         let longer = format!("{}.{signature}", expires.parse::<i64>().unwrap() + 1);
-        assert!(!sessions(1).holds(&longer, &given));
+        assert_eq!(sessions(1).pass(&longer, &given), None);
+    }
+
+    #[test]
+    fn a_cookie_says_who_had_the_ticket_and_nobody_can_change_that() {
+        let given = subject("a.localhost", 1, None);
+        let token = sessions(1).open(&given, Some(&holder("ann")), HOUR);
+        assert_eq!(sessions(1).pass(&token, &given), Some(Pass::Holder(holder("ann"))));
+        let others = sessions(2).open(&given, Some(&holder("bob")), HOUR);
+        let mut parts: Vec<&str> = token.split('.').collect();
+        parts[1] = others.split('.').nth(1).unwrap();
+        assert_eq!(sessions(1).pass(&parts.join("."), &given), None);
+        assert_eq!(sessions(1).pass(&sessions(1).open(&given, None, HOUR), &given), None, "nobody's");
     }
 
     #[test]
     fn nonsense_is_no_cookie() {
-        for token in ["", ".", "1", "9999999999.", "9999999999.AAAA", "x.y"] {
-            assert!(!sessions(1).holds(token, &subject("a.localhost", 1, None)), "{token}");
+        for token in ["", ".", "1", "9999999999.", "9999999999.AAAA", "x.y", "9999999999.e30.AAAA", "..."] {
+            assert_eq!(sessions(1).pass(token, &subject("a.localhost", 1, None)), None, "{token}");
         }
     }
 }

@@ -125,6 +125,40 @@ async fn a_ticket_opens_a_private_preview() {
     assert_eq!(status(&response), 200);
 }
 
+/// A private preview where it is asked so often who may see it, and Ann's cookie.
+async fn opened(every: Duration) -> (Proxy, String) {
+    let port = mirror().await;
+    let proxy = Proxy::with(port, |settings| settings.authorize_every = every).await;
+    proxy.world.set(Preview { access: Access::Private, ..preview(port) });
+    let response = proxy.ask(form("/.berth/ticket", &[("ticket", "good")])).await;
+    assert_eq!(status(&response), 303);
+    (proxy, cookie(&response))
+}
+
+#[tokio::test]
+async fn who_had_a_ticket_is_in_only_as_long_as_they_may() {
+    let (proxy, cookie) = opened(Duration::ZERO).await;
+    let ask = || proxy.ask(nothing(get("/").header("cookie", &cookie)));
+    assert_eq!(status(&ask().await), 200);
+    *proxy.world.say.lock().unwrap() = Say::Nothing;
+    assert_eq!(status(&ask().await), 200, "who was in stays in while nobody can say");
+    *proxy.world.say.lock().unwrap() = Say::No;
+    assert_eq!(status(&ask().await), 401);
+    *proxy.world.say.lock().unwrap() = Say::Nothing;
+    assert_eq!(status(&ask().await), 503, "who was last sent away does not come in by that");
+    *proxy.world.say.lock().unwrap() = Say::Yes;
+    assert_eq!(status(&ask().await), 200);
+}
+
+#[tokio::test]
+async fn it_is_not_asked_for_every_request() {
+    let (proxy, cookie) = opened(Duration::from_secs(120)).await;
+    for _ in 0..5 {
+        assert_eq!(status(&proxy.ask(nothing(get("/").header("cookie", &cookie))).await), 200);
+    }
+    assert_eq!(proxy.world.asked.load(Ordering::Relaxed), 1);
+}
+
 #[rstest]
 #[case("bad", 401)]
 #[case("", 401)]

@@ -48,6 +48,17 @@ struct World {
     touched: AtomicUsize,
     connections: AtomicUsize,
     trouble: Mutex<Option<fn() -> AgentError>>,
+    say: Mutex<Say>,
+    asked: AtomicUsize,
+}
+
+/// What the cluster says to whether Ann may see the preview.
+#[derive(Default)]
+enum Say {
+    #[default]
+    Yes,
+    No,
+    Nothing,
 }
 
 impl World {
@@ -73,9 +84,19 @@ impl Traffic for World {
 impl Tickets for World {
     async fn redeem(&self, ticket: &str, host: &str) -> Result<TicketHolder, TicketError> {
         match (ticket, host) {
-            ("good", HOST) => Ok(TicketHolder { user: "ann".to_owned() }),
+            ("good", HOST) => Ok(TicketHolder { user: "ann".to_owned(), ..TicketHolder::default() }),
             ("later", _) => Err(TicketError::Unavailable("no answer".to_owned())),
             _ => Err(TicketError::Invalid),
+        }
+    }
+
+    async fn may_see(&self, holder: &TicketHolder, preview: &Preview) -> Result<(), TicketError> {
+        assert_eq!((holder.user.as_str(), preview.host.as_str()), ("ann", HOST));
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        match *self.say.lock().unwrap() {
+            Say::Yes => Ok(()),
+            Say::No => Err(TicketError::Invalid),
+            Say::Nothing => Err(TicketError::Unavailable("no answer".to_owned())),
         }
     }
 }

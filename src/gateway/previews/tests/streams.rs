@@ -103,6 +103,82 @@ async fn an_upload_waits_for_who_reads_it() {
     sending.abort();
 }
 
+/// A preview whose answers and uploads do not end, and which is looked at all the time.
+async fn endless_preview() -> (Proxy, u16) {
+    let port = dev_server(|request| async move {
+        match request.uri().path() {
+            "/events" => Response::new(Body::from_stream(
+                futures::stream::iter([Ok(Bytes::from_static(b"data: 1\n\n"))])
+                    .chain(futures::stream::pending::<std::io::Result<Bytes>>()),
+            )),
+            "/download" => Response::new(endless().0),
+            _ => {
+                let mut body = request.into_body();
+                while body.frame().await.is_some() {}
+                std::future::pending().await
+            }
+        }
+    })
+    .await;
+    let proxy = Proxy::with(port, |settings| {
+        settings.look_every = Duration::from_millis(20);
+        settings.authorize_every = Duration::ZERO;
+    })
+    .await;
+    (proxy, port)
+}
+
+fn expired(port: u16) -> Preview {
+    Preview { expires_at: Some(jiff::Timestamp::UNIX_EPOCH), ..preview(port) }
+}
+
+#[rstest::rstest]
+#[case::that_is_silent("/events")]
+#[case::that_never_pauses("/download")]
+#[tokio::test]
+async fn an_answer_is_cut_when_the_preview_expires(#[case] path: &str) {
+    let (proxy, port) = endless_preview().await;
+    let mut body = proxy.ask(nothing(get(path))).await.into_body();
+    assert!(tokio::time::timeout(LIMIT, body.frame()).await.unwrap().unwrap().is_ok());
+    proxy.world.set(expired(port));
+    let cut = tokio::time::timeout(LIMIT, async {
+        loop {
+            match body.frame().await {
+                Some(Ok(_)) => {}
+                other => break other,
+            }
+        }
+    });
+    let cut = cut.await.expect("it goes on");
+    assert!(matches!(cut, Some(Err(_))), "it must not look complete");
+}
+
+#[tokio::test]
+async fn an_upload_is_cut_when_the_preview_expires() {
+    let (proxy, port) = endless_preview().await;
+    let (body, taken) = endless();
+    let asking =
+        proxy.connect().await.send_request(Request::post("/").header("host", HOST).body(body).unwrap());
+    let asking = tokio::spawn(asking);
+    eventually("the upload has begun", || taken.load(Ordering::Relaxed) > 0).await;
+    proxy.world.set(expired(port));
+    let response = tokio::time::timeout(LIMIT, asking).await.expect("it goes on").unwrap();
+    assert!(response.is_err() || response.is_ok_and(|response| status(&response) == 410));
+}
+
+#[tokio::test]
+async fn an_answer_is_cut_when_who_reads_it_may_no_longer() {
+    let (proxy, port) = endless_preview().await;
+    proxy.world.set(Preview { access: Access::Private, ..preview(port) });
+    let request = Request::post("/.berth/ticket").header("host", HOST).body(Body::from("ticket=good"));
+    let cookie = proxy.ask(request.unwrap()).await.headers()["set-cookie"].to_str().unwrap().to_owned();
+    let mut body = proxy.ask(nothing(get("/events").header("cookie", cookie))).await.into_body();
+    assert!(tokio::time::timeout(LIMIT, body.frame()).await.unwrap().unwrap().is_ok());
+    *proxy.world.say.lock().unwrap() = Say::No;
+    let cut = tokio::time::timeout(LIMIT, body.frame()).await.expect("it goes on");
+    assert!(matches!(cut, Some(Err(_))));
+}
+
 /// Tells when it is dropped.
 struct Guard(Arc<AtomicUsize>);
 

@@ -6,4 +6,5 @@
 mod copies;
 mod life;
 mod network;
+mod node_ssh;
 mod world;

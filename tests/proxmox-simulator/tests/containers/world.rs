@@ -5,7 +5,10 @@ use std::{
     future::Future,
     path::Path,
     process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,7 +29,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// The containers of one test and the key to them. What they leave in Docker is removed when the
 /// test ends, whichever way.
 pub struct World {
-    pub containers: DockerContainers,
+    pub containers: Arc<DockerContainers>,
     pub docker: Docker,
     pub cluster: String,
     folder: tempfile::TempDir,
@@ -48,7 +51,8 @@ impl World {
         let key = folder.path().join("key");
         let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(key).status();
         assert!(made.unwrap().success());
-        Self { containers: DockerContainers::new(docker.clone(), settings), docker, cluster, folder }
+        let containers = Arc::new(DockerContainers::new(docker.clone(), settings));
+        Self { containers, docker, cluster, folder }
     }
 
     /// The public key that every container is given.
@@ -88,13 +92,20 @@ impl World {
         .await
     }
 
+    /// OpenSSH's client with this world's key.
+    pub fn ssh_command(&self) -> tokio::process::Command {
+        let mut ssh = tokio::process::Command::new("ssh");
+        ssh.args(["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "ConnectTimeout=5"])
+            .args(["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-i"])
+            .arg(self.folder.path().join("key"));
+        ssh
+    }
+
     /// Runs a command over SSH, as soon as the container lets one in.
     pub async fn ssh(&self, address: &str, command: &str) -> String {
         eventually("an SSH log-in", || async {
-            let ssh = tokio::process::Command::new("ssh")
-                .args(["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "ConnectTimeout=5"])
-                .args(["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-i"])
-                .arg(self.folder.path().join("key"))
+            let ssh = self
+                .ssh_command()
                 .args([&format!("root@{address}"), command])
                 .stdin(Stdio::null())
                 .output()

@@ -1,4 +1,5 @@
-//! Files of a container, running or not, as Docker carries them: in tar archives.
+//! Files of a stopped container, as Docker carries them: in tar archives. In a running one Docker
+//! would mount its own `/etc/hostname` and the like again.
 
 use std::{collections::BTreeMap, io, io::Read as _};
 

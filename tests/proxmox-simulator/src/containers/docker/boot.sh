@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2154 # the values stand before this text
 # What Proxmox VE does to a container's files and network before its init starts; init takes this
 # shell's place. The values stand before this text: guest, domain, nameservers, address, and
 # cards, a function that takes and gives the network cards.

@@ -4,24 +4,26 @@ use bollard::{Docker, container::LogOutput, exec::StartExecResults, models::Exec
 use futures::StreamExt as _;
 use tokio::{
     io::{AsyncRead, AsyncWriteExt as _},
+    sync::mpsc,
     time::{Duration, sleep},
 };
 
 use super::{errors, labels};
-use crate::containers::Output;
+use crate::containers::{Chunk, Output};
 
 /// The output ends a moment before Docker knows the exit code.
 const POLL: Duration = Duration::from_millis(10);
+/// A command of whoever is inside may write without end.
+const MOST_KEPT: usize = 16 << 20;
 
-/// Runs a command as root and gives its standard input all that can be read. `take` gets the output
-/// as it comes.
+/// Runs a command as root, with all of its input that can be read.
 pub(super) async fn run(
     docker: &Docker,
     cluster: &str,
     vmid: u32,
     argv: &[String],
     mut stdin: impl AsyncRead + Unpin,
-    mut take: impl FnMut(Stream, &[u8]),
+    outputs: mpsc::Sender<Chunk>,
 ) -> Result<i32, String> {
     let config = ExecConfig {
         attach_stdin: Some(true),
@@ -45,13 +47,13 @@ pub(super) async fn run(
     };
     let read = async {
         while let Some(chunk) = output.next().await {
-            match chunk? {
-                LogOutput::StdErr { message } => take(Stream::Error, &message),
-                LogOutput::StdOut { message } | LogOutput::Console { message } => {
-                    take(Stream::Output, &message);
-                }
-                LogOutput::StdIn { .. } => {}
-            }
+            let chunk = match chunk? {
+                LogOutput::StdErr { message } => Chunk::Stderr(message),
+                LogOutput::StdOut { message } | LogOutput::Console { message } => Chunk::Stdout(message),
+                LogOutput::StdIn { .. } => continue,
+            };
+            // Nobody needs to listen.
+            let _ = outputs.send(chunk).await;
         }
         Ok(())
     };
@@ -61,15 +63,6 @@ pub(super) async fn run(
         read = read => read.map_err(errors::during("exec"))?,
     }
     exit_code(docker, &exec).await
-}
-
-/// Which of a command's outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stream {
-    /// Standard output.
-    Output,
-    /// Standard error.
-    Error,
 }
 
 async fn exit_code(docker: &Docker, exec: &str) -> Result<i32, String> {
@@ -82,7 +75,7 @@ async fn exit_code(docker: &Docker, exec: &str) -> Result<i32, String> {
     }
 }
 
-/// Runs a command and keeps all that it writes.
+/// Runs a command and keeps the first 16 MiB of each of its outputs.
 pub(super) async fn collect(
     docker: &Docker,
     cluster: &str,
@@ -90,11 +83,22 @@ pub(super) async fn collect(
     argv: &[String],
     stdin: &[u8],
 ) -> Result<Output, String> {
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let take = |stream, bytes: &[u8]| match stream {
-        Stream::Output => stdout.extend_from_slice(bytes),
-        Stream::Error => stderr.extend_from_slice(bytes),
+    let (sender, mut outputs) = mpsc::channel(1);
+    let keep = async {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        while let Some(chunk) = outputs.recv().await {
+            match chunk {
+                Chunk::Stdout(bytes) => keep_some(&mut stdout, &bytes),
+                Chunk::Stderr(bytes) => keep_some(&mut stderr, &bytes),
+            }
+        }
+        (stdout, stderr)
     };
-    let code = run(docker, cluster, vmid, argv, stdin, take).await?;
-    Ok(Output { code, stdout, stderr })
+    let (code, (stdout, stderr)) = tokio::join!(run(docker, cluster, vmid, argv, stdin, sender), keep);
+    Ok(Output { code: code?, stdout, stderr })
+}
+
+fn keep_some(kept: &mut Vec<u8>, bytes: &[u8]) {
+    let room = MOST_KEPT.saturating_sub(kept.len());
+    kept.extend(bytes.iter().take(room));
 }

@@ -1,5 +1,7 @@
 //! Making containers: from an OS template, or from the file system of another.
 
+use std::collections::HashMap;
+
 use bollard::{
     Docker,
     models::{ContainerConfig, ContainerCreateBody, ContainerInspectResponse, HostConfig},
@@ -8,7 +10,6 @@ use bollard::{
         ListImagesOptionsBuilder,
     },
 };
-use std::collections::HashMap;
 
 use super::{
     archive::{self, Files},

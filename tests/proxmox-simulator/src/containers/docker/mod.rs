@@ -20,10 +20,13 @@ use std::{collections::BTreeMap, time::Duration};
 use async_trait::async_trait;
 use bollard::Docker;
 use ipnet::Ipv4Net;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 
 pub use self::cleanup::cleanup;
-use super::{Boot, Containers, Output, RunState, Setup};
+use super::{Boot, Chunk, Containers, Init, Input, Output, RunState, Setup};
+
+/// A large file system takes long to copy.
+const LONGEST_CALL: Duration = Duration::from_secs(600);
 
 /// What a cluster's containers are made of.
 #[derive(Clone, Debug)]
@@ -49,6 +52,7 @@ pub struct DockerContainers {
 impl DockerContainers {
     /// Containers in this Docker.
     pub fn new(docker: Docker, settings: Settings) -> Self {
+        let docker = docker.with_timeout(LONGEST_CALL);
         Self { docker, settings, networks: Mutex::default(), images: Mutex::default() }
     }
 
@@ -59,6 +63,15 @@ impl DockerContainers {
     /// What Docker says when it can not be made.
     pub async fn subnet(&self, bridge: &str) -> Result<Ipv4Net, String> {
         Ok(self.bridge(bridge).await?.subnet)
+    }
+
+    /// Removes everything of the cluster.
+    ///
+    /// # Errors
+    ///
+    /// What Docker says when something can not be removed.
+    pub async fn cleanup(&self) -> Result<(), String> {
+        cleanup(&self.docker, Some(&self.settings.cluster)).await
     }
 
     async fn bridge(&self, name: &str) -> Result<boot::Bridge, String> {
@@ -121,7 +134,20 @@ impl Containers for DockerContainers {
         state::of(&self.docker, &self.settings.cluster, vmid).await
     }
 
+    async fn init(&self, vmid: u32) -> Result<Option<Init>, String> {
+        state::init(&self.docker, &self.settings.cluster, vmid).await
+    }
+
     async fn exec(&self, vmid: u32, argv: &[String], stdin: &[u8]) -> Result<Output, String> {
         exec::collect(&self.docker, &self.settings.cluster, vmid, argv, stdin).await
+    }
+    async fn attach(
+        &self,
+        vmid: u32,
+        argv: &[String],
+        stdin: Input,
+        outputs: mpsc::Sender<Chunk>,
+    ) -> Result<i32, String> {
+        exec::run(&self.docker, &self.settings.cluster, vmid, argv, stdin, outputs).await
     }
 }

@@ -8,11 +8,11 @@ use bollard::{
     query_parameters::{KillContainerOptionsBuilder, StartContainerOptions, WaitContainerOptionsBuilder},
 };
 use futures::StreamExt as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{
     archive::{self, Files},
-    boot, errors, labels, make, network,
+    boot, errors, exec, labels, make, network,
 };
 use crate::containers::{Boot, Nic};
 
@@ -20,7 +20,6 @@ use crate::containers::{Boot, Nic};
 const DEATH: Duration = Duration::from_secs(30);
 /// What happens before the init takes no longer.
 const BOOT: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(20);
 const MIB: u64 = 1 << 20;
 /// What LXC sends to an init that has said nothing else.
 const STOP_SIGNAL: &str = "SIGPWR";
@@ -54,16 +53,18 @@ pub(super) async fn start(
     }
 }
 
-/// Waits until the script before the init has done its work. False when the container ended.
+/// Waits until the script before the init has done its work. False when the container ended. (Asking
+/// for the file from outside would make Docker mount its own versions of what the script writes.)
 async fn has_started(docker: &Docker, cluster: &str, vmid: u32) -> Result<bool, String> {
-    let name = labels::container_name(cluster, vmid);
-    while archive::is_there(docker, &name, boot::PATH).await? {
-        if !make::is_running(&make::inspect(docker, cluster, vmid).await?) {
-            return Ok(false);
-        }
-        sleep(POLL).await;
+    let wait = format!("while [ -e /{} ]; do sleep 0.05; done", boot::PATH);
+    let argv = ["sh".to_owned(), "-c".to_owned(), wait];
+    match exec::collect(docker, cluster, vmid, &argv, &[]).await {
+        Ok(output) => Ok(output.code == 0),
+        Err(error) => match make::is_running(&make::inspect(docker, cluster, vmid).await?) {
+            true => Err(error),
+            false => Ok(false),
+        },
     }
-    Ok(true)
 }
 
 /// Memory has no swap beside it. More processors than there are is all of them.

@@ -2,27 +2,40 @@
 
 use bollard::Docker;
 use serde::Deserialize;
+use tokio::time::{Duration, timeout};
 
 use super::{exec, make};
-use crate::containers::{Interface, RunState};
+use crate::containers::{Init, Interface, RunState};
+
+/// A look inside takes no longer.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The state of a container.
 pub(super) async fn of(docker: &Docker, cluster: &str, vmid: u32) -> Result<RunState, String> {
-    let container = make::inspect(docker, cluster, vmid).await?;
-    if !make::is_running(&container) {
-        return Ok(RunState { pid: None, started: None, interfaces: Vec::new() });
-    }
-    let state = container.state.unwrap_or_default();
-    let pid = state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
-    let started = state.started_at.and_then(|time| humantime::parse_rfc3339(&time).ok());
-    Ok(RunState { pid, started, interfaces: interfaces(docker, cluster, vmid).await })
+    let Some(init) = init(docker, cluster, vmid).await? else { return Ok(RunState::default()) };
+    let interfaces = interfaces(docker, cluster, vmid).await;
+    Ok(RunState { pid: Some(init.pid), started: init.started, interfaces })
 }
 
-/// A container that is just ending, or a guest without the command, has none to show.
+/// The init of a container, if it runs.
+pub(super) async fn init(docker: &Docker, cluster: &str, vmid: u32) -> Result<Option<Init>, String> {
+    let container = make::inspect(docker, cluster, vmid).await?;
+    if !make::is_running(&container) {
+        return Ok(None);
+    }
+    let state = container.state.unwrap_or_default();
+    let started = state.started_at.and_then(|time| humantime::parse_rfc3339(&time).ok());
+    let pid = state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
+    Ok(pid.map(|pid| Init { pid, started }))
+}
+
+/// A container that is just ending, or a guest without the command or that is stuck, has none to show.
 async fn interfaces(docker: &Docker, cluster: &str, vmid: u32) -> Vec<Interface> {
     let argv = ["ip", "-json", "address"].map(str::to_owned);
-    let output = exec::collect(docker, cluster, vmid, &argv, &[]).await;
-    output.map(|output| parse(&output.stdout)).unwrap_or_default()
+    match timeout(LOOK, exec::collect(docker, cluster, vmid, &argv, &[])).await {
+        Ok(Ok(output)) => parse(&output.stdout),
+        _ => Vec::new(),
+    }
 }
 
 fn parse(json: &[u8]) -> Vec<Interface> {
