@@ -8,7 +8,7 @@ use std::{fs, io::Write, os::unix::fs::OpenOptionsExt};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-/// The settings; root's, and the user's group may read them.
+/// The settings; root's, and anybody may read them.
 pub const SETTINGS: &str = "/run/berth/agent.json";
 /// The token; the user's alone.
 pub const TOKEN: &str = "/run/berth/agent.token";

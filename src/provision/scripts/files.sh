@@ -68,7 +68,7 @@ if [ "$5" -gt 0 ]; then
     done
     first=$((last + 1))
     last=$((last + $5))
-    lines "$first" "$last" | place /run/berth/agent.json 640 "0:$gid"
+    lines "$first" "$last" | place /run/berth/agent.json 644 0:0
     first=$((last + 1))
     last=$((last + $6))
     lines "$first" "$last" | place /run/berth/agent.token 600 "$uid:$gid"
