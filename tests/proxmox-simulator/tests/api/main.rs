@@ -1,0 +1,7 @@
+//! Conversations with the simulated API, word for word.
+
+#![allow(missing_docs, reason = "tests")]
+
+mod client;
+mod life;
+mod rules;
