@@ -57,7 +57,7 @@ pub fn difference(at: &str, expected: &Value, found: &Value, names: &Names) -> O
         (Value::String(expected), Value::String(found)) if text_is(expected, found, names) => None,
         (Value::Object(expected), Value::Object(found)) => expected.iter().find_map(|(key, expected)| {
             let at = format!("{at}.{key}");
-            match found.get(key) {
+            match found.get(&filled(key, names)) {
                 None if expected == "<absent>" => None,
                 None => Some(format!("{at} is absent")),
                 Some(found) => difference(&at, expected, found, names),

@@ -108,12 +108,13 @@ async fn request(
 ) -> Result<Request<http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>>, String> {
     let (method, path) = step.call.split_once(' ').ok_or("a call is METHOD PATH")?;
     let mut request = Request::builder().method(method).uri(format!("/api2/json{}", filled(path, names)));
-    let credentials = target.credentials(step.caller.as_deref()).await?;
-    for (name, value) in credentials.unwrap_or_default() {
+    let credentials = target.credentials(step.caller.as_deref()).await?.unwrap_or_default();
+    // A header that the step writes itself stands in the place of the caller's.
+    let own = step.headers.iter().map(|(name, value)| (name.clone(), filled(value, names)));
+    for (name, value) in
+        credentials.into_iter().filter(|(name, _)| !step.headers.contains_key(name)).chain(own)
+    {
         request = request.header(name, value);
-    }
-    for (name, value) in &step.headers {
-        request = request.header(name, filled(value, names));
     }
     let bytes = if let Some(json) = &step.json {
         request = request.header(header::CONTENT_TYPE, "application/json");
