@@ -10,6 +10,7 @@ pub mod storage;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -149,7 +150,8 @@ impl Cluster {
     /// Ticks until it is dropped.
     pub async fn keep_ticking(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(self.clock.work(TICK)).await;
+            // A time scale of nothing does not spin.
+            tokio::time::sleep(self.clock.work(TICK).max(Duration::from_millis(10))).await;
             self.tick().await;
         }
     }

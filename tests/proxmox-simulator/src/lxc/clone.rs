@@ -117,7 +117,7 @@ fn disks(
 ) -> Result<Vec<(String, String, String)>, Failure> {
     let mut disks = Vec::new();
     for (key, value) in &section.values {
-        if key != "rootfs" && !key.strip_prefix("mp").is_some_and(|index| index.parse::<u8>().is_ok()) {
+        if key != "rootfs" && key.strip_prefix("mp").is_none_or(|index| index.parse::<u8>().is_err()) {
             continue;
         }
         let volume = volumes::volume(value);

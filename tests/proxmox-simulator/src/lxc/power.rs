@@ -47,7 +47,7 @@ async fn require_running(call: &Call, kind: &str) -> Result<(), Failure> {
 pub async fn start(call: &Call) -> Result<Answer, Failure> {
     only_root(call)?;
     let (vmid, node) = (call.vmid(), call.node.clone());
-    if call.cluster.runs(vmid).await {
+    if require_running(call, "CT").await.is_ok() {
         return Err(Failure::other(format!("CT {vmid} already running")));
     }
     let skip_lock = call.params.flag("skiplock");

@@ -202,9 +202,9 @@ fn check_keys(change: &Change) -> Result<(), Failure> {
             return Err(Failure::other(format!("unable to delete required option '{key}'")));
         }
     }
-    let keys = change.set.keys().chain(&change.delete);
-    for key in keys.filter(|key| *key == "unprivileged") {
-        return Err(Failure::other(format!("unable to modify read-only option: '{key}'")));
+    let mut keys = change.set.keys().chain(&change.delete);
+    if keys.any(|key| key == "unprivileged") {
+        return Err(Failure::other("unable to modify read-only option: 'unprivileged'"));
     }
     Ok(())
 }

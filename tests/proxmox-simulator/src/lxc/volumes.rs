@@ -64,7 +64,7 @@ pub fn bytes(size: &str) -> Option<u64> {
 pub fn size(bytes: u64) -> String {
     let mut number = bytes;
     for unit in ["", "K", "M", "G"] {
-        if number == 0 || number % 1024 != 0 {
+        if number == 0 || !number.is_multiple_of(1024) {
             return format!("{number}{unit}");
         }
         number /= 1024;
