@@ -122,7 +122,8 @@ pub async fn remove_all(target: &Target) -> Result<(), String> {
 async fn abort_tasks(target: &Target) -> Result<(), String> {
     let node = &target.names["node"];
     let active = target.ask("GET", &format!("/nodes/{node}/tasks?source=active"), "").await?.data()?;
-    let ours = |task: &&Value| target.vmids.iter().any(|vmid| task["id"] == vmid.to_string());
+    let ids: Vec<String> = target.vmids.iter().map(u32::to_string).collect();
+    let ours = |task: &&Value| ids.iter().any(|id| task["id"] == id.as_str());
     for task in active.as_array().map(Vec::as_slice).unwrap_or_default().iter().filter(ours) {
         if let Some(upid) = task["upid"].as_str() {
             // It may have ended meanwhile.
