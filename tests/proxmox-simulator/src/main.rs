@@ -1,5 +1,7 @@
 //! The program: what the first argument says, or `pct` where it is called by that name.
 
+mod serve;
+
 use std::process::ExitCode;
 
 use berth_proxmox_simulator::{containers::docker, node_ssh::pct};
@@ -16,6 +18,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs a simulated cluster until it is interrupted.
+    Serve(Box<serve::Arguments>),
     /// Removes what simulators have left in Docker: containers, networks and images.
     Cleanup {
         /// Only that of this cluster.
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(arguments: Arguments) -> Result<(), String> {
     match arguments.command {
+        Command::Serve(arguments) => serve::run(*arguments).await.map_err(|error| format!("{error:#}")),
         Command::Cleanup { cluster } => {
             let docker = Docker::connect_with_defaults().map_err(|error| format!("docker: {error}"))?;
             docker::cleanup(&docker, cluster.as_deref()).await

@@ -1,9 +1,10 @@
 //! What is behind the API: containers.
 //!
-//! The trait says what the API asks of them, and [`docker`] does it. No rule of Proxmox VE lives here:
+//! The trait says what the API asks of them, and [`docker`] does it; [`memory`] only remembers. No rule of Proxmox VE lives here:
 //! which call is allowed in which state, and in which words it is refused, is the API's.
 
 pub mod docker;
+pub mod memory;
 
 use std::time::{Duration, SystemTime};
 

@@ -1,0 +1,145 @@
+//! Pools.
+
+use serde_json::{Value, json};
+
+use super::state::{Pool, State};
+use crate::{
+    failure::Failure,
+    server::call::{Answer, Call},
+};
+
+fn described(state: &State, name: &str, pool: &Pool, call: &Call) -> Value {
+    let guests = pool.guests.iter().filter_map(|vmid| Some((vmid, state.guests.get(vmid)?)));
+    let guests = guests.map(|(vmid, guest)| {
+        json!({"id": format!("lxc/{vmid}"), "type": "lxc", "vmid": vmid, "node": guest.node, "name": guest.config.hostname(*vmid)})
+    });
+    let storages = pool
+        .storages
+        .iter()
+        .map(|storage| json!({"id": format!("storage/{storage}"), "type": "storage", "storage": storage}));
+    let members: Vec<Value> = guests
+        .chain(storages)
+        .filter(|member| call.params.get("type").is_none_or(|kind| member["type"] == kind))
+        .collect();
+    json!({"poolid": name, "comment": pool.comment, "members": members})
+}
+
+fn missing(name: &str) -> Failure {
+    Failure::other(format!("pool '{name}' does not exist"))
+}
+
+/// `GET /pools`
+///
+/// # Errors
+///
+/// That there is no such pool.
+pub fn list(call: &Call) -> Result<Answer, Failure> {
+    let state = call.cluster.state();
+    if let Some(name) = call.params.get("poolid") {
+        state.require(&call.identity, &format!("/pool/{name}"), &["Pool.Audit"])?;
+        let pool = state.pools.get(name).ok_or_else(|| missing(name))?;
+        return Ok(json!([described(&state, name, pool, call)]).into());
+    }
+    let shown = state
+        .pools
+        .iter()
+        .filter(|(name, _)| state.may(&call.identity, &format!("/pool/{name}"), &["Pool.Audit"]));
+    let shown: Vec<_> = shown.map(|(name, pool)| json!({"poolid": name, "comment": pool.comment})).collect();
+    Ok(json!(shown).into())
+}
+
+/// `GET /pools/{poolid}`
+///
+/// # Errors
+///
+/// That there is no such pool.
+pub fn one(call: &Call) -> Result<Answer, Failure> {
+    let state = call.cluster.state();
+    let name = call.text("poolid");
+    let pool = state.pools.get(&name).ok_or_else(|| missing(&name))?;
+    Ok(described(&state, &name, pool, call).into())
+}
+
+/// `POST /pools`
+///
+/// # Errors
+///
+/// That the pool exists.
+pub fn create(call: &Call) -> Result<Answer, Failure> {
+    let mut state = call.cluster.state();
+    let name = call.text("poolid");
+    if state.pools.contains_key(&name) {
+        return Err(Failure::other(format!("pool '{name}' already exists")));
+    }
+    state.pools.insert(name, Pool { comment: call.text("comment"), ..Pool::default() });
+    Ok(Value::Null.into())
+}
+
+/// `DELETE /pools`
+///
+/// # Errors
+///
+/// That there is no such pool, or that it has members.
+pub fn remove(call: &Call) -> Result<Answer, Failure> {
+    let mut state = call.cluster.state();
+    let name = call.text("poolid");
+    let pool = state.pools.get(&name).ok_or_else(|| missing(&name))?;
+    if !pool.guests.is_empty() || !pool.storages.is_empty() {
+        return Err(Failure::other(format!("pool '{name}' is not empty")));
+    }
+    state.pools.remove(&name);
+    Ok(Value::Null.into())
+}
+
+/// `PUT /pools`: changes members and the comment.
+///
+/// # Errors
+///
+/// What can not be a member, or is none.
+pub fn update(call: &Call) -> Result<Answer, Failure> {
+    let mut state = call.cluster.state();
+    let name = call.text("poolid");
+    let mut pool = state.pools.get(&name).ok_or_else(|| missing(&name))?.clone();
+    let list = |key: &str| -> Vec<String> {
+        call.text(key).split([',', ';', ' ']).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    };
+    let delete = call.params.flag("delete");
+    for vmid in list("vms").iter().filter_map(|text| text.parse::<u32>().ok()) {
+        state.require(&call.identity, &format!("/vms/{vmid}"), &["Permissions.Modify"])?;
+        if delete {
+            if !pool.guests.remove(&vmid) {
+                return Err(Failure::other(format!("VM {vmid} is not a pool member")));
+            }
+            continue;
+        }
+        if !state.guests.contains_key(&vmid) {
+            return Err(Failure::other(format!("VM {vmid} does not exist")));
+        }
+        match state.pool_of(vmid).map(str::to_owned) {
+            Some(other) if other == name => {
+                return Err(Failure::other(format!("VM {vmid} is already a pool member")));
+            }
+            Some(other) if !call.params.flag("allow-move") => {
+                return Err(Failure::other(format!(
+                    "VM {vmid} belongs already to pool '{other}' and 'allow-move' is not set"
+                )));
+            }
+            Some(other) => drop(state.pools.get_mut(&other).map(|pool| pool.guests.remove(&vmid))),
+            None => {}
+        }
+        pool.guests.insert(vmid);
+    }
+    for storage in list("storage") {
+        state.require(&call.identity, &format!("/storage/{storage}"), &["Permissions.Modify"])?;
+        if delete {
+            pool.storages.remove(&storage)
+        } else {
+            pool.storages.insert(storage)
+        };
+    }
+    if let Some(comment) = call.params.get("comment") {
+        pool.comment = comment.to_owned();
+    }
+    state.pools.insert(name, pool);
+    Ok(Value::Null.into())
+}
