@@ -19,8 +19,6 @@ mod execute;
 mod pass;
 pub mod phase;
 pub mod plan;
-#[cfg(test)]
-mod plan_tests;
 pub mod record;
 mod removal;
 pub mod status;

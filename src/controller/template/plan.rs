@@ -224,3 +224,7 @@ pub fn job_handle(job: &str, boot: &str) -> String {
 pub fn job_on<'a>(handle: &'a str, boot: &str) -> Option<&'a str> {
     handle.split_once('@').filter(|(_, started_on)| *started_on == boot).map(|(job, _)| job)
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
