@@ -14,7 +14,7 @@ cargo test --locked --workspace --lib --bins
 # These look into a real container, one image after the other.
 for image in workspace nogit git-server; do
 	say "setting up a container of $image"
-	BERTH_TEST_IMAGE="berth-demo/$image:bookworm" cargo test --locked --quiet --lib provision::setup -- --ignored
+	BERTH_TEST_IMAGE="berth-demo/$image:bookworm" cargo test --locked --quiet --lib provision:: -- --ignored
 done
 say "integration tests"
 cargo test --locked --test integration

@@ -106,10 +106,13 @@ fn act(command: Command) -> anyhow::Result<()> {
             runtime()?.block_on(berth::operator::run(config, role))
         }
         Command::Crds { output } => berth::api::crd::print(output.as_deref()),
-        Command::Reference { output } => berth::api::reference::write(&output),
+        Command::Reference { output } => {
+            berth::api::reference::write(&output)?;
+            Ok(std::fs::write(output.join("kubectl-berth.md"), berth::plugin::reference::page())?)
+        }
         Command::Config { command: ConfigCommand::Check { file } } => {
             let config = berth::config::Config::load(&file)?;
-            println!("{} is fine: {} backend(s)", file.display(), config.backends.len());
+            println!("{} is fine: {}", file.display(), config.summary());
             Ok(())
         }
         Command::Backend { command: BackendCommand::Check { name, config } } => {

@@ -36,10 +36,29 @@ pub struct Settings {
     /// Certificate authorities to trust beside the image's, in PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_authorities: Option<String>,
+    /// The way out, where it is not open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Proxy>,
     /// The binary to run as link, where it is not this one: an update. When it does not come up,
     /// this one is run again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<String>,
+}
+
+/// Proxies between the workspace and everything else. The names are those of the variables that
+/// programs know.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Proxy {
+    /// For a gateway at an `http:` address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
+    /// For a gateway at an `https:` address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub https: Option<String>,
+    /// Hosts, domains and networks that are reached without one, separated by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_proxy: Option<String>,
 }
 
 impl Settings {

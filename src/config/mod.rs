@@ -484,6 +484,17 @@ impl Config {
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
     }
 
+    /// What a file sets up, in a few words.
+    pub fn summary(&self) -> String {
+        let backends: Vec<_> = self.backends.iter().map(|backend| backend.name.as_str()).collect();
+        let gateway = self.gateway.as_ref().map(|gateway| gateway.public_url.as_str());
+        match (backends.as_slice(), gateway) {
+            ([], Some(url)) => format!("a gateway at {url}, without backends: for --role gateway alone"),
+            (names, None) => format!("backends {}; no gateway", names.join(", ")),
+            (names, Some(url)) => format!("backends {}; a gateway at {url}", names.join(", ")),
+        }
+    }
+
     /// The operator's own namespace.
     pub fn own_namespace(&self) -> String {
         self.namespace
@@ -520,4 +531,27 @@ pub fn is_dns_label(text: &str) -> bool {
         && text.chars().all(inner)
         && !text.starts_with('-')
         && !text.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const MEMORY: &str = "backends: [{name: one, memory: {hosts: [a]}}]\n";
+    const GATEWAY: &str = "gateway: {publicURL: \"https://berth.example.com\"}\n";
+
+    #[rstest]
+    #[case::controller(MEMORY, "", "backends one; no gateway")]
+    #[case::both(MEMORY, GATEWAY, "backends one; a gateway at https://berth.example.com/")]
+    #[case::gateway(
+        "",
+        GATEWAY,
+        "a gateway at https://berth.example.com/, without backends: for --role gateway alone"
+    )]
+    fn a_file_is_summed_up(#[case] backends: &str, #[case] gateway: &str, #[case] expected: &str) {
+        let config: Config = serde_yaml::from_str(&format!("{backends}{gateway}")).unwrap();
+        assert_eq!(config.summary(), expected);
+    }
 }

@@ -319,7 +319,7 @@ async fn an_agent_is_listened_to_no_faster_than_it_has_reason_to_speak() {
     let (hub, mut peer, _link, news) = linked().await;
     let (_, mut reports) = hub.subscribe();
     let began = Instant::now();
-    let line = b"{\"type\":\"activity\"}\n".repeat(100);
+    let line = b"{\"type\":\"processes\",\"processes\":[]}\n".repeat(100);
     for _ in 0..10 {
         assert!(peer.say(DATA, 0, news, &line).await);
     }

@@ -333,7 +333,7 @@ impl Hub {
     fn worked(&self, id: BodyId, activity: &Activity) {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         let known = work.entry(id).or_default();
-        if known.take(activity, Timestamp::now()) {
+        if known.take(activity) {
             let event = Event::Activity(known.activity.clone());
             let _ = self.reports.send(Report::Told(id, event));
         }

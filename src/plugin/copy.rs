@@ -11,19 +11,23 @@ use std::{
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use http::Method;
-use http_body_util::BodyExt;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 use kube::client::Body;
 use tokio::{io::AsyncWriteExt, sync::mpsc, task::spawn_blocking};
+use tokio_util::io::ReaderStream;
 
 use super::{
     client::{Cluster, Subresources},
     exit::{Failure, Kind},
+    local,
 };
 
-/// Most bytes of an upload: it is held in memory, since the client of the API server takes no
-/// streams.
-const LARGEST_UPLOAD: u64 = 512 << 20;
+/// Pieces of an upload that wait to be sent.
+const PENDING: usize = 8;
+/// Bytes of a piece.
+const PIECE: usize = 64 << 10;
 
 /// One end of a copy.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -105,34 +109,63 @@ async fn download(workspace: &Subresources<'_>, path: &str, to: &Path) -> Result
 async fn upload(workspace: &Subresources<'_>, from: &Path, path: &str) -> Result<(), Failure> {
     let metadata = tokio::fs::metadata(from).await.map_err(|error| about(from, error))?;
     if metadata.is_dir() {
+        let (sender, pieces) = mpsc::channel(PENDING);
         let folder = from.to_owned();
-        let packed = spawn_blocking(move || pack(&folder)).await;
-        let packed = packed.map_err(|error| Failure::failed(error.to_string()))?;
-        let archive = packed.map_err(|error| about(from, error))?;
-        return put(workspace, "files/archive", vec![("path", path.to_owned())], archive).await;
-    }
-    if metadata.len() > LARGEST_UPLOAD {
-        return Err(about(from, too_large()));
+        let packing = spawn_blocking(move || pack(&folder, sender));
+        let sent = put(workspace, "files/archive", vec![("path", path.to_owned())], pieces).await;
+        return match packing.await {
+            Ok(Err(error)) => Err(about(from, error)),
+            Ok(Ok(())) => sent,
+            Err(error) => Err(Failure::failed(error.to_string())),
+        };
     }
     let path = match path.ends_with('/') {
         true => format!("{path}{}", last_part(&from.to_string_lossy())?),
         false => path.to_owned(),
     };
     let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
-    let content = tokio::fs::read(from).await.map_err(|error| about(from, error))?;
-    put(workspace, "files", vec![("path", path), ("mode", format!("{:o}", mode & 0o777))], content).await
+    let file = tokio::fs::File::open(from).await.map_err(|error| about(from, error))?;
+    let (sender, pieces) = mpsc::channel(PENDING);
+    let reading = tokio::spawn(async move {
+        let mut content = ReaderStream::with_capacity(file, PIECE);
+        while let Some(piece) = content.next().await {
+            if sender.send(piece).await.is_err() {
+                return;
+            }
+        }
+    });
+    let query = vec![("path", path), ("mode", format!("{:o}", mode & 0o777))];
+    let sent = put(workspace, "files", query, pieces).await;
+    reading.abort();
+    sent
 }
 
 async fn put(
     workspace: &Subresources<'_>,
     subresource: &str,
     query: Vec<(&str, String)>,
-    content: Vec<u8>,
+    pieces: mpsc::Receiver<io::Result<Bytes>>,
 ) -> Result<(), Failure> {
-    let mut request = workspace.request(Method::PUT, subresource, &query, Body::from(content))?;
+    let body = streaming(pieces).await.map_err(|error| Failure::failed(error.to_string()))?;
+    let mut request = workspace.request(Method::PUT, subresource, &query, body)?;
     let kind = http::HeaderValue::from_static("application/octet-stream");
     request.headers_mut().insert(http::header::CONTENT_TYPE, kind);
     workspace.send(request).await.map(drop)
+}
+
+/// A body for the client of the API server that brings pieces as they come. That client makes
+/// streaming bodies of answers alone, so one of its own kind answers with the pieces.
+async fn streaming(pieces: mpsc::Receiver<io::Result<Bytes>>) -> kube::Result<Body> {
+    let pieces = futures::stream::unfold(pieces, |mut pieces| async move {
+        let piece = pieces.recv().await?;
+        Some((piece.map(Frame::data), pieces))
+    });
+    let mut answer = Some(Response::new(StreamBody::new(pieces)));
+    let echo = tower::service_fn(move |_: Request<Body>| {
+        std::future::ready(answer.take().ok_or_else(|| io::Error::other("it answers once")))
+    });
+    let answer = kube::Client::new(echo, "default").send(Request::new(Body::empty())).await?;
+    Ok(answer.into_body())
 }
 
 /// Gives a blocking reader what a stream brings.
@@ -152,16 +185,25 @@ async fn through_channel(
     Ok(reading.await.map_err(|error| Failure::failed(error.to_string()))??)
 }
 
-/// Packs a folder. Links are packed as links.
-fn pack(folder: &Path) -> io::Result<Vec<u8>> {
-    let mut archive = tar::Builder::new(Bounded(Vec::new()));
-    archive.follow_symlinks(false);
-    archive.append_dir_all(".", folder)?;
-    Ok(archive.into_inner()?.0)
-}
-
-fn too_large() -> io::Error {
-    io::Error::other(format!("more than the {} MiB that can be sent at once", LARGEST_UPLOAD >> 20))
+/// Packs a folder, piece by piece. Links are packed as links. An archive that could not be
+/// finished ends in an error, so that nobody takes it for a whole one.
+fn pack(folder: &Path, sender: mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
+    let write = || {
+        let pieces = PipeWriter(sender.clone());
+        let mut archive = tar::Builder::new(io::BufWriter::with_capacity(PIECE, pieces));
+        archive.follow_symlinks(false);
+        archive.append_dir_all(".", folder)?;
+        archive.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error).map(drop)
+    };
+    match write() {
+        // Whoever took the pieces says why no more are wanted.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => {
+            let _ = sender.blocking_send(Err(io::Error::other("the archive is not whole")));
+            Err(error)
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Unpacks files and folders below a folder.
@@ -172,9 +214,9 @@ fn unpack(reader: impl Read, folder: &Path) -> io::Result<()> {
         let mut entry = entry?;
         let kind = entry.header().entry_type();
         if !(kind.is_file() || kind.is_dir()) {
-            eprintln!("left out, neither file nor folder: {:?}", entry.path()?);
+            local::note(&format!("left out, neither file nor folder: {:?}", entry.path()?));
         } else if !entry.unpack_in(folder)? {
-            eprintln!("left out, not below the folder: {:?}", entry.path()?);
+            local::note(&format!("left out, not below the folder: {:?}", entry.path()?));
         }
     }
     Ok(())
@@ -208,16 +250,13 @@ impl Read for PipeReader {
     }
 }
 
-/// Memory with a bound.
-struct Bounded(Vec<u8>);
+/// Hands pieces on, as fast as they are taken.
+struct PipeWriter(mpsc::Sender<io::Result<Bytes>>);
 
-impl Write for Bounded {
+impl Write for PipeWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = self.0.len().saturating_add(bytes.len());
-        if u64::try_from(length).unwrap_or(u64::MAX) > LARGEST_UPLOAD {
-            return Err(too_large());
-        }
-        self.0.extend_from_slice(bytes);
+        let piece = Bytes::copy_from_slice(bytes);
+        self.0.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe)?;
         Ok(bytes.len())
     }
 
@@ -246,6 +285,47 @@ mod tests {
     #[case("", None)]
     fn places_are_told_apart(#[case] text: &str, #[case] expected: Option<Place>) {
         assert_eq!(text.parse().ok(), expected);
+    }
+
+    /// A folder with a large file in it.
+    fn folder(size: usize) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("sub")).unwrap();
+        std::fs::write(folder.path().join("sub/large"), vec![7; size]).unwrap();
+        folder
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_sent_while_it_is_packed() {
+        let (from, to) = (folder(20 << 20), tempfile::tempdir().unwrap());
+        let (sender, pieces) = mpsc::channel(PENDING);
+        let packing = spawn_blocking(move || pack(from.path(), sender).map(|()| from));
+        let body = streaming(pieces).await.unwrap();
+        let mut parts = body.into_data_stream();
+        let first = parts.next().await.unwrap().unwrap();
+        assert!(first.len() <= PIECE && !packing.is_finished(), "it waits for who takes it");
+        let parts = futures::stream::iter([Ok(first)]).chain(parts).map_err(io::Error::other);
+        let target = to.path().to_owned();
+        through_channel(parts, move |reader| unpack(reader, &target)).await.unwrap();
+        packing.await.unwrap().unwrap();
+        assert_eq!(std::fs::metadata(to.path().join("sub/large")).unwrap().len(), 20 << 20);
+    }
+
+    #[tokio::test]
+    async fn an_archive_that_is_not_whole_does_not_look_so() {
+        let (sender, pieces) = mpsc::channel(PENDING);
+        let packing = spawn_blocking(move || pack(Path::new("/nowhere/at/all"), sender));
+        let parts: Vec<_> = streaming(pieces).await.unwrap().into_data_stream().collect().await;
+        assert!(parts.last().unwrap().is_err());
+        assert!(packing.await.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn packing_ends_where_nobody_takes_it() {
+        let from = folder(20 << 20);
+        let (sender, pieces) = mpsc::channel(PENDING);
+        drop(pieces);
+        assert!(spawn_blocking(move || pack(from.path(), sender)).await.unwrap().is_ok());
     }
 
     #[test]

@@ -55,7 +55,7 @@ async fn waited_for(workspace: &Subresources<'_>, wanted: &Execution) -> Result<
         "timeoutMs": wanted.timeout.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
     });
     let result: ExecResult = serde_json::from_slice(&workspace.post("exec", &body).await?)?;
-    println!("{}", serde_json::to_string_pretty(&result)?);
+    local::json(&result)?;
     if result.timed_out {
         return Ok(Kind::NotReady.code());
     }
@@ -81,7 +81,7 @@ async fn stream(
         tokio::select! {
             message = receiver.next() => match message {
                 Some((channels::STDOUT, bytes)) => local::print(&bytes)?,
-                Some((channels::STDERR, bytes)) => local::print_error(&bytes)?,
+                Some((channels::STDERR, bytes)) => local::print_error(&bytes),
                 Some((channels::STATUS, bytes)) => return match ending::of(&bytes, &workspace.subject) {
                     Ending::Exited(code) => Ok(code),
                     Ending::Broken(why) => Err(Failure::failed(why)),

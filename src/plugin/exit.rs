@@ -15,6 +15,8 @@ pub enum Kind {
     NotFound,
     /// You may not do this.
     Forbidden,
+    /// Nobody reads the output any more. It is no failure, and nothing is said of it.
+    Closed,
 }
 
 impl Kind {
@@ -26,6 +28,8 @@ impl Kind {
             Self::NotReady => 3,
             Self::NotFound => 4,
             Self::Forbidden => 5,
+            // As where SIGPIPE had ended it.
+            Self::Closed => 141,
         }
     }
 }

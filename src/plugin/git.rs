@@ -17,8 +17,8 @@ pub async fn run(cluster: &Cluster, name: &str, command: &Git) -> Result<u8, Fai
         Git::Status { output } => {
             let status: GitStatus = workspace.document("git").await?;
             match output {
-                Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
-                Output::Text => print!("{}", text(&status)),
+                Output::Json => local::json(&status)?,
+                Output::Text => local::print(text(&status).as_bytes())?,
             }
         }
         Git::Diff { staged, path } => {
@@ -32,7 +32,7 @@ pub async fn run(cluster: &Cluster, name: &str, command: &Git) -> Result<u8, Fai
         Git::Commit { message } => {
             let commit = Commit { message: message.clone() };
             let made: Committed = serde_json::from_slice(&workspace.post("git/commit", &commit).await?)?;
-            println!("{}", plain(&made.head));
+            local::line(&plain(&made.head))?;
         }
     }
     Ok(0)

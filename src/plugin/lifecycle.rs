@@ -12,6 +12,7 @@ use super::{
     arguments::Target,
     client::Cluster,
     exit::{Failure, Subject},
+    local,
 };
 use crate::api::{OperatingMode, Workspace};
 
@@ -49,8 +50,8 @@ pub async fn set_mode(cluster: &Cluster, name: &str, mode: OperatingMode) -> Res
         command(cluster, name, "start").await?;
     }
     match mode {
-        OperatingMode::Suspended => println!("workspace/{name} is being suspended"),
-        OperatingMode::Running => println!("workspace/{name} is being resumed"),
+        OperatingMode::Suspended => local::line(&format!("workspace/{name} is being suspended"))?,
+        OperatingMode::Running => local::line(&format!("workspace/{name} is being resumed"))?,
     }
     Ok(0)
 }
@@ -80,6 +81,6 @@ pub async fn restart(cluster: &Cluster, target: &Target) -> Result<u8, Failure> 
             .map_err(|error| Subject::dev_server(name, &cluster.namespace).failure(error))
     };
     cluster.in_time(work).await?;
-    println!("devserver/{name} is being restarted");
+    local::line(&format!("devserver/{name} is being restarted"))?;
     Ok(0)
 }

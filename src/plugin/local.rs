@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::sync::mpsc;
 
-use super::exit::Failure;
+use super::exit::{Failure, Kind};
 
 /// The terminal of this machine, passing every key on as it is. It is put back when this is
 /// dropped.
@@ -61,16 +61,33 @@ pub fn input() -> mpsc::Receiver<Bytes> {
     receiver
 }
 
-/// Writes bytes to standard output at once.
-pub fn print(bytes: &[u8]) -> std::io::Result<()> {
+/// Writes bytes to standard output at once. Where nobody reads it any more, that ends the command
+/// without a word, as it does others: `kubectl berth ps a | head -1`.
+pub fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut output = std::io::stdout().lock();
-    output.write_all(bytes)?;
-    output.flush()
+    output.write_all(bytes).and_then(|()| output.flush()).map_err(|error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Failure::new(Kind::Closed, "nobody reads the output"),
+        _ => error.into(),
+    })
 }
 
-/// Writes bytes to standard error at once.
-pub fn print_error(bytes: &[u8]) -> std::io::Result<()> {
+/// Writes a line to standard output.
+pub fn line(text: &str) -> Result<(), Failure> {
+    print(format!("{text}\n").as_bytes())
+}
+
+/// Writes a document to standard output.
+pub fn json(document: &impl serde::Serialize) -> Result<(), Failure> {
+    line(&serde_json::to_string_pretty(document)?)
+}
+
+/// Writes bytes to standard error at once. That nobody reads it ends nothing.
+pub fn print_error(bytes: &[u8]) {
     let mut output = std::io::stderr().lock();
-    output.write_all(bytes)?;
-    output.flush()
+    let _ = output.write_all(bytes).and_then(|()| output.flush());
+}
+
+/// Writes a line to standard error.
+pub fn note(text: &str) {
+    print_error(format!("{text}\n").as_bytes());
 }

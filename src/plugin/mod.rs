@@ -7,6 +7,9 @@
 //! pure functions from what the cluster answered. Nothing of the operator or the gateway lives
 //! here, and neither needs anything of this.
 
+// They panic where nobody reads the output; `local` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -25,6 +28,7 @@ mod logs;
 mod open;
 mod port_forward;
 mod processes;
+pub mod reference;
 mod shell;
 mod table;
 mod wait;
@@ -33,7 +37,7 @@ mod why;
 use crate::api::OperatingMode;
 use arguments::{Arguments, Command};
 use client::Cluster;
-use exit::Failure;
+use exit::{Failure, Kind};
 
 /// Does what the command line asks for.
 pub fn main() -> ExitCode {
@@ -51,7 +55,9 @@ fn ended(result: Result<u8, Failure>) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("{}", failure.text());
+            if failure.kind != Kind::Closed {
+                local::note(&failure.text());
+            }
             ExitCode::from(failure.kind.code())
         }
     }
@@ -66,7 +72,7 @@ async fn act(arguments: &Arguments) -> Result<u8, Failure> {
             return Ok(0);
         }
         Command::Version => {
-            println!("kubectl-berth {}", env!("CARGO_PKG_VERSION"));
+            local::line(&format!("kubectl-berth {}", env!("CARGO_PKG_VERSION")))?;
             return Ok(0);
         }
         _ => {}

@@ -10,6 +10,7 @@ use super::{
     client::Cluster,
     exit::{Failure, Kind, Subject},
     lifecycle::dev_servers,
+    local,
 };
 
 /// A ticket, as the gateway mints it.
@@ -31,9 +32,9 @@ pub async fn run(cluster: &Cluster, wanted: &Open) -> Result<u8, Failure> {
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https"))
         .ok_or_else(|| Failure::failed(format!("{address:?} is no address of a web page")))?;
-    println!("{url}");
+    local::line(url.as_str())?;
     if !wanted.print && !browse(&url) {
-        eprintln!("No browser was found; set $BROWSER, or open the address yourself.");
+        local::note("No browser was found; set $BROWSER, or open the address yourself.");
     }
     Ok(0)
 }

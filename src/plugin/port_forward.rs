@@ -9,7 +9,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{channels, client::Cluster, exit::Failure, table::plain};
+use super::{channels, client::Cluster, exit::Failure, local, table::plain};
 
 /// Channel of a port's bytes, where there is one port.
 const DATA: u8 = 0;
@@ -55,7 +55,7 @@ pub async fn run(
         let listener = TcpListener::bind((address, pair.local)).await.map_err(|error| {
             Failure::failed(format!("port {} of this machine can not be listened on: {error}", pair.local))
         })?;
-        println!("Forwarding from {} to port {}", listener.local_addr()?, pair.remote);
+        local::line(&format!("Forwarding from {} to port {}", listener.local_addr()?, pair.remote))?;
         forwards.spawn(serve(cluster.clone(), workspace.to_owned(), listener, pair.remote));
     }
     tokio::select! {
@@ -73,7 +73,7 @@ async fn serve(cluster: Cluster, workspace: String, listener: TcpListener, port:
                 let (cluster, workspace) = (cluster.clone(), workspace.clone());
                 connections.spawn(async move {
                     if let Err(failure) = carry(&cluster, &workspace, stream, port).await {
-                        eprintln!("port {port}: {}", failure.text());
+                        local::note(&format!("port {port}: {}", failure.text()));
                     }
                 });
             }

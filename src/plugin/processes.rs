@@ -2,14 +2,14 @@
 
 use berth_link::wire::system::{SystemProcess, SystemProcesses};
 
-use super::{arguments::Output, client::Cluster, exit::Failure, table};
+use super::{arguments::Output, client::Cluster, exit::Failure, local, table};
 
 /// Lists them.
 pub async fn run(cluster: &Cluster, name: &str, output: Output) -> Result<u8, Failure> {
     let found: SystemProcesses = cluster.workspace(name).document("processes/system").await?;
     match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&found)?),
-        Output::Text => print!("{}", listing(&found.processes, jiff::Timestamp::now())),
+        Output::Json => local::json(&found)?,
+        Output::Text => local::print(listing(&found.processes, jiff::Timestamp::now()).as_bytes())?,
     }
     Ok(0)
 }

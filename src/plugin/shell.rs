@@ -59,7 +59,10 @@ pub async fn run(cluster: &Cluster, wanted: &Shelling) -> Result<u8, Failure> {
     match parted? {
         Parted::Exited(code) => Ok(code),
         Parted::Left | Parted::Broken => {
-            eprintln!("\nThe terminal {:?} goes on; kubectl berth shell joins it again.", wanted.terminal);
+            local::note(&format!(
+                "\nThe terminal {:?} goes on; kubectl berth shell joins it again.",
+                wanted.terminal
+            ));
             Ok(0)
         }
     }
@@ -88,7 +91,7 @@ impl Viewer<'_> {
                 Err(failure) if joined && may_pass(&failure) => pause = (pause * 2).min(LONGEST_PAUSE),
                 Err(failure) => return Err(failure),
             }
-            local::print_error(b"\r\n[the connection broke; coming back, Ctrl-C gives up]\r\n")?;
+            local::print_error(b"\r\n[the connection broke; coming back, Ctrl-C gives up]\r\n");
             if self.gives_up_within(pause).await {
                 return Ok(Parted::Left);
             }
@@ -176,7 +179,7 @@ fn may_pass(failure: &Failure) -> bool {
     match failure.kind {
         Kind::Failed => true,
         Kind::NotReady => !failure.hint.as_deref().unwrap_or_default().contains("resume"),
-        Kind::Usage | Kind::NotFound | Kind::Forbidden => false,
+        Kind::Usage | Kind::NotFound | Kind::Forbidden | Kind::Closed => false,
     }
 }
 

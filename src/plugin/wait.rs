@@ -60,14 +60,14 @@ pub async fn run(
                         .hint(format!("kubectl berth why {name} -n {} says more.", cluster.namespace)));
                 }
                 Look::OnTheWay(line) => {
-                    progress.show(&line)?;
+                    progress.show(&line);
                     last = line;
                 }
             }
         }
     };
     let found = tokio::time::timeout(limit, waiting).await;
-    progress.clear()?;
+    progress.clear();
     let found = found.unwrap_or_else(|_| {
         let limit = humantime::format_duration(limit);
         Err(Failure::new(
@@ -77,8 +77,8 @@ pub async fn run(
         .hint(format!("kubectl berth why {name} -n {} says more.", cluster.namespace)))
     })?;
     match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&found)?),
-        Output::Text => println!("workspace/{name} is {}", word(goal)),
+        Output::Json => local::json(&found)?,
+        Output::Text => local::line(&format!("workspace/{name} is {}", word(goal)))?,
     }
     Ok(0)
 }
@@ -143,24 +143,23 @@ impl Progress {
         Self { terminal: std::io::stderr().is_terminal(), last: String::new() }
     }
 
-    fn show(&mut self, line: &str) -> std::io::Result<()> {
+    fn show(&mut self, line: &str) {
         if self.last == line {
-            return Ok(());
+            return;
         }
         self.last = line.to_owned();
         if !self.terminal {
-            return local::print_error(format!("{line}\n").as_bytes());
+            return local::note(&format!("{line}\n"));
         }
         let width = usize::from(local::size().cols).saturating_sub(1);
         let cut: String = line.chars().take(width).collect();
-        local::print_error(format!("\r\u{1b}[2K{cut}").as_bytes())
+        local::print_error(format!("\r\u{1b}[2K{cut}").as_bytes());
     }
 
-    fn clear(&mut self) -> std::io::Result<()> {
+    fn clear(&self) {
         if self.terminal && !self.last.is_empty() {
-            local::print_error(b"\r\x1b[2K")?;
+            local::print_error(b"\r\x1b[2K");
         }
-        Ok(())
     }
 }
 

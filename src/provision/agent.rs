@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::{ProvisionError, ProvisionReason};
+use super::{ProvisionError, ProvisionReason, Proxy};
 use crate::backend::{ExecRequest, Guest, agent::PROGRAM};
 
 /// What an agent is told. The names are those of the agent's own settings.
@@ -19,6 +19,9 @@ pub struct AgentSettings {
     /// Certificate authorities to trust for the gateway, in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_authorities: Option<String>,
+    /// The proxies between the workspace and the gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Proxy>,
     /// A newer program than the one the container was made with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update: Option<String>,
@@ -35,8 +38,10 @@ pub struct AgentSetup {
 
 impl AgentSetup {
     /// The file with the settings: one line.
-    pub(super) fn file(&self) -> Result<String, ProvisionError> {
-        let text = serde_json::to_string(&self.settings);
+    /// Where the workspace's way out is by a proxy, so is the agent's.
+    pub(super) fn file(&self, proxy: &Proxy) -> Result<String, ProvisionError> {
+        let proxy = Some(proxy.clone()).filter(|proxy| *proxy != Proxy::default());
+        let text = serde_json::to_string(&AgentSettings { proxy, ..self.settings.clone() });
         text.map(|text| format!("{text}\n"))
             .map_err(|error| ProvisionError::new(ProvisionReason::SetupFailed, error.to_string()))
     }
@@ -88,4 +93,32 @@ pub async fn agent_status(guest: &dyn Guest) -> Result<AgentStatus, ProvisionErr
         126.. => AgentStatus::NotExecutable(output.last_line().to_owned()),
         _ => AgentStatus::Starting,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(proxy: &Proxy) -> String {
+        let settings = AgentSettings {
+            gateways: vec!["https://berth.example.com".to_owned()],
+            user: "dev".to_owned(),
+            certificate_authorities: None,
+            proxy: None,
+            update: None,
+        };
+        AgentSetup { settings, token: "token".to_owned().into() }.file(proxy).unwrap()
+    }
+
+    #[test]
+    fn the_agent_goes_out_as_the_workspace_does() {
+        assert_eq!(
+            file(&Proxy::default()),
+            "{\"gateways\":[\"https://berth.example.com\"],\"user\":\"dev\"}\n"
+        );
+        let proxy =
+            Proxy { https: Some("http://p:3128".into()), no_proxy: Some(".local".into()), http: None };
+        let settings: serde_json::Value = serde_json::from_str(&file(&proxy)).unwrap();
+        assert_eq!(settings["proxy"], serde_json::json!({"https": "http://p:3128", "noProxy": ".local"}));
+    }
 }

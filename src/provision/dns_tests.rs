@@ -4,7 +4,8 @@ use rstest::rstest;
 use tempfile::TempDir;
 
 use super::*;
-use crate::provision::testing::run_locally;
+use crate::backend::Guest as _;
+use crate::provision::testing::{DockerGuest, run_locally};
 
 /// How `chattr` behaves in the container.
 #[derive(Clone, Copy)]
@@ -136,4 +137,25 @@ async fn a_host_that_is_to_write_it_gets_it_back() {
         assert_eq!(guest.resolv_conf(), "nameserver 8.8.8.8\n", "the host writes it at the next start");
     }
     assert_eq!(guest.asked_of_chattr(), ["-i", "+i", "-i"]);
+}
+
+#[tokio::test]
+#[ignore = "needs Docker and an image: BERTH_TEST_IMAGE"]
+async fn root_in_a_privileged_container_can_not_write_it_until_the_host_may() {
+    let image = std::env::var("BERTH_TEST_IMAGE").expect("BERTH_TEST_IMAGE names an image");
+    let guest = DockerGuest::start(&image, &["--cap-add=LINUX_IMMUTABLE"]).await;
+    guest.output_of("root", "mkdir /srv/etc").await;
+    let set_up = async |mode, server: &str| {
+        let setup = DnsSetup { mode, servers: vec![server.parse().unwrap()] };
+        let output = guest.run(setup.command_in("/srv/etc")).await.unwrap();
+        assert_eq!(output.exit_code, 0, "{output:?}");
+        setup.outcome(&output)
+    };
+    for server in ["9.9.9.9", "9.9.9.9", "8.8.8.8"] {
+        assert_eq!(set_up(DnsMode::Static, server).await, ResolvConf::Immutable);
+        let kept = "cd /srv/etc; ! echo x >resolv.conf && ! rm -f resolv.conf && cat resolv.conf";
+        assert_eq!(guest.output_of("root", kept).await, format!("nameserver {server}\n"));
+    }
+    assert_eq!(set_up(DnsMode::Host, "8.8.8.8").await, ResolvConf::LeftToHost);
+    guest.output_of("root", "echo x >/srv/etc/resolv.conf").await;
 }

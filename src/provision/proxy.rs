@@ -1,15 +1,21 @@
 //! The way out of a workspace: proxy variables, in both spellings that programs look for.
 
+use serde::Serialize;
+
 use super::Environment;
 
 /// Proxies for what runs in a workspace.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Proxy {
     /// For `http:` URLs.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<String>,
     /// For `https:` URLs.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub https: Option<String>,
     /// Hosts that are reached without one, separated by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub no_proxy: Option<String>,
 }
 

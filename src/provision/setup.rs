@@ -74,7 +74,7 @@ impl Setup {
         let secrets = environment.secrets()?;
         let extra_ca = certificates::normalized(self.extra_ca().unwrap_or_default());
         let (settings, token) = match &self.agent {
-            Some(agent) => (agent.file()?, format!("{}\n", agent.token.expose_secret())),
+            Some(agent) => (agent.file(&self.proxy)?, format!("{}\n", agent.token.expose_secret())),
             None => Default::default(),
         };
         let files = [profile.as_str(), secrets.expose_secret(), &extra_ca, &settings, &token];

@@ -57,7 +57,7 @@ fn bad_setups_are_refused_before_anything_is_run() {
     assert_eq!(variable.command().unwrap_err().reason, ProvisionReason::EnvironmentInvalid);
 }
 
-/// Run with `BERTH_TEST_IMAGE=IMAGE cargo test --lib provision -- --ignored`.
+/// Run with `BERTH_TEST_IMAGE=IMAGE cargo test --lib provision:: -- --ignored`.
 fn image() -> String {
     std::env::var("BERTH_TEST_IMAGE")
         .expect("BERTH_TEST_IMAGE names an image that the docker command can start")

@@ -17,6 +17,7 @@ mod gateway;
 mod lifecycle;
 mod plugin;
 mod previews;
+mod proxmox;
 mod ssh;
 mod start_up;
 mod support;

@@ -14,6 +14,8 @@ use tokio::{
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 use url::{Host, Url};
 
+use super::proxy::{self, Proxies};
+
 /// Time for each part of a try: name and TCP, TLS, WebSocket.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -63,11 +65,17 @@ pub struct Dialer {
     next: usize,
     token: HeaderValue,
     tls: Arc<ClientConfig>,
+    proxies: Proxies,
 }
 
 impl Dialer {
     /// Fails when there is no address, or one that is none.
-    pub fn new(gateways: &[String], token: &str, tls: Arc<ClientConfig>) -> anyhow::Result<Self> {
+    pub fn new(
+        gateways: &[String],
+        token: &str,
+        tls: Arc<ClientConfig>,
+        proxies: Proxies,
+    ) -> anyhow::Result<Self> {
         let gateways = gateways
             .iter()
             .map(|text| super::connect_path(text).parse::<Url>().with_context(|| text.clone()))
@@ -75,7 +83,7 @@ impl Dialer {
         anyhow::ensure!(!gateways.is_empty(), "no address of the gateway is configured");
         let mut token = HeaderValue::from_str(&format!("Bearer {token}")).context("the token")?;
         token.set_sensitive(true);
-        Ok(Self { gateways, next: 0, token, tls })
+        Ok(Self { gateways, next: 0, token, tls, proxies })
     }
 
     /// The address that was tried last.
@@ -100,16 +108,18 @@ impl Dialer {
             gateway.host_str().unwrap_or_default(),
             gateway.port_or_known_default().unwrap_or_default()
         );
-        let stream = in_time(TcpStream::connect(&place))
-            .await
-            .map_err(|error| Refusal::new("GatewayUnreachable", format!("{place}: {error}")))?;
-        let _ = stream.set_nodelay(true);
+        let stream = match self.proxies.on_the_way_to(&place, secure) {
+            Some(proxy) => in_time(proxy::through(&proxy, &place)).await,
+            None => in_time(direct(&place)).await,
+        };
+        let stream =
+            stream.map_err(|error| Refusal::new("GatewayUnreachable", format!("{place}: {error}")))?;
         let stream: Box<dyn Connection> = if secure {
             let connector = tokio_rustls::TlsConnector::from(Arc::clone(&self.tls));
             let secured = in_time(connector.connect(server_name(&gateway)?, stream)).await;
             Box::new(secured.map_err(|error| Refusal::new("TlsFailed", format!("{place}: {error}")))?)
         } else {
-            Box::new(stream)
+            stream
         };
         self.upgrade(&gateway, secure, stream).await
     }
@@ -138,6 +148,13 @@ impl Dialer {
             }
         }
     }
+}
+
+/// A connection to a host and port.
+pub async fn direct(place: &str) -> io::Result<Box<dyn Connection>> {
+    let stream = TcpStream::connect(place).await?;
+    let _ = stream.set_nodelay(true);
+    Ok(Box::new(stream))
 }
 
 /// What an answer means that is no agreement.

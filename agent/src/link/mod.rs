@@ -15,6 +15,7 @@ use tower::ServiceExt;
 mod backoff;
 mod dial;
 mod passing;
+mod proxy;
 mod routes;
 mod telling;
 mod tls;
@@ -76,7 +77,8 @@ pub async fn run() -> anyhow::Result<End> {
     let token = fs::read_to_string(TOKEN)?;
     let user = User::find(&settings.user)?;
     let tls = tls::client(settings.certificate_authorities.as_deref())?;
-    let dialer = dial::Dialer::new(&settings.gateways, token.trim(), tls)?;
+    let proxies = proxy::Proxies::new(settings.proxy.as_ref());
+    let dialer = dial::Dialer::new(&settings.gateways, token.trim(), tls, proxies)?;
     let activity = Arc::new(ActivityLog::default());
     let router = routes::router(&user, Arc::clone(&activity))?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

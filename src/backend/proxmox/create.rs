@@ -173,7 +173,7 @@ impl Making<'_> {
         }
         match source(self.spec) {
             Source::Template(template) => self.clone_of(template).await,
-            Source::OsTemplate(name) => self.from_os_template(&name).await,
+            Source::OsTemplate(name) => self.make_of_os_template(&name).await,
             Source::Image(name) => Err(BackendError::new(
                 Reason::Unsupported,
                 format!("{name:?} is an image, and this backend clones templates"),
@@ -216,7 +216,7 @@ impl Making<'_> {
         }
     }
 
-    async fn from_os_template(&self, wanted_name: &str) -> Result<Place, BackendError> {
+    async fn make_of_os_template(&self, wanted_name: &str) -> Result<Place, BackendError> {
         let node = node_name(&self.body.host)?;
         let archive = os_template::find_or_fetch(self.cluster, &node, wanted_name, self.progress).await?;
         let infrastructure = &self.spec.infrastructure;

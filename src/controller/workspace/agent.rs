@@ -66,6 +66,7 @@ impl Delivery {
             gateways: self.gateways.clone(),
             user: user.to_owned(),
             certificate_authorities: self.certificate_authorities.clone(),
+            proxy: None,
             update,
         };
         Some(AgentSetup { settings, token })

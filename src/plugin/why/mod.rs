@@ -12,6 +12,7 @@ use super::{
     client::Cluster,
     exit::{Failure, Kind, Subject},
     lifecycle::{dev_servers, workspaces},
+    local,
 };
 use diagnosis::Diagnosis;
 
@@ -31,14 +32,14 @@ pub async fn run(cluster: &Cluster, target: Option<&Target>, output: Output) -> 
         one.add_events(&events(cluster, one).await.unwrap_or_default());
     }
     match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&found)?),
+        Output::Json => local::json(&found)?,
         Output::Text if found.is_empty() => {
-            println!("There are no workspaces in namespace {:?}.", cluster.namespace);
+            local::line(&format!("There are no workspaces in namespace {:?}.", cluster.namespace))?;
         }
         Output::Text => {
             let now = jiff::Timestamp::now();
             let texts: Vec<_> = found.iter().map(|one| text::render(one, now)).collect();
-            print!("{}", texts.join("\n"));
+            local::print(texts.join("\n").as_bytes())?;
         }
     }
     Ok(if found.iter().all(|one| one.trouble.is_none()) { 0 } else { Kind::NotReady.code() })

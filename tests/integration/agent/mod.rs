@@ -1,5 +1,6 @@
 //! Agents in real containers, linked to a real gateway.
 
+mod activity;
 mod api;
 mod devserver;
 mod failures;

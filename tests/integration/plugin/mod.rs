@@ -219,3 +219,24 @@ async fn completion_needs_no_cluster(#[case] shell: &str, #[case] expected: &str
     assert!(output.status.success(), "{output:?}");
     assert!(text(&output.stdout).contains(expected));
 }
+
+/// `kubectl berth ... | head -1`, where the reader is gone before anything is written.
+#[rstest]
+#[case(&["completion", "bash"])]
+#[case(&["version"])]
+#[tokio::test]
+async fn an_output_that_nobody_reads_ends_it_quietly(#[case] arguments: &[&str]) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-berth"))
+        .args(arguments)
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(141), "{output:?}");
+    assert_eq!(text(&output.stderr), "");
+}

@@ -57,6 +57,7 @@ impl Server {
 
 fn setup() -> Setup {
     let settings = AgentSettings {
+        proxy: None,
         gateways: vec!["http://127.0.0.1:1".to_owned()],
         user: "ada".to_owned(),
         certificate_authorities: None,
@@ -71,6 +72,9 @@ fn setup() -> Setup {
 
 const ROLES: &str = "[ $(pgrep -fc -u ada '^/opt/berth/.*/berth-agent supervise') = 1 ] && \
     [ $(pgrep -fc -u ada '^/opt/berth/.*/berth-agent link') = 1 ]";
+
+/// Fails where there is none.
+const SUPERVISOR: &str = "pgrep -f '^/opt/berth/.*/berth-agent supervise'";
 
 async fn is_a_service(image: &str, restarts: bool) {
     let server = Server::boot(image).await;
@@ -98,14 +102,14 @@ async fn is_a_service(image: &str, restarts: bool) {
     .await;
 
     // Its end leaves what people have running.
-    let supervisor = server.sh("pgrep -f 'berth-agent supervise'");
+    let supervisor = server.sh(SUPERVISOR);
     server.sh(&format!("kill -KILL {first}"));
     if !restarts {
         assert_eq!(deliver(&guest, &agent).await.unwrap(), AgentProgram::Present);
     }
     let second = server.next_init(&first).await;
     server.until(ROLES).await;
-    assert_eq!(server.sh("pgrep -f 'berth-agent supervise'"), supervisor);
+    assert_eq!(server.sh(SUPERVISOR), supervisor);
 
     // The same when it is stopped.
     server.sh(&format!("kill {second}"));
@@ -114,7 +118,7 @@ async fn is_a_service(image: &str, restarts: bool) {
         assert_eq!(deliver(&guest, &agent).await.unwrap(), AgentProgram::Present);
     }
     server.next_init(&second).await;
-    assert_eq!(server.sh("pgrep -f 'berth-agent supervise'"), supervisor);
+    assert_eq!(server.sh(SUPERVISOR), supervisor);
 
     // A program that is damaged is replaced, and another version is put beside it.
     server.sh(&format!("cp {program} /tmp/x; echo >>/tmp/x; chmod 755 /tmp/x; mv /tmp/x {program}"));
@@ -131,7 +135,7 @@ async fn is_a_service(image: &str, restarts: bool) {
     // It starts with the container, and waits for its settings, which were in memory.
     docker(&["restart", "--time", "20", &server.container]);
     server.next_init("").await;
-    assert!(!server.holds("pgrep -f 'berth-agent supervise'"));
+    assert!(!server.holds(SUPERVISOR));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod commands;
 mod connections;
 mod files;
 mod host_keys;
+mod hostile;
 mod node;
 mod provision;
 mod server;

@@ -8,6 +8,7 @@ pub mod docker;
 pub mod git_server;
 pub mod objects;
 pub mod operator;
+pub mod proxmox;
 pub mod wait;
 
 pub use control_plane::{ControlPlane, Namespace, control_plane};
