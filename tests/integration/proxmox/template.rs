@@ -45,7 +45,7 @@ async fn is_built(os_template: &str, init: &str) {
     let built = template_until(&namespace, "built", "Ready").await;
     let made = built.status.unwrap().proxmox.unwrap();
     assert_eq!((made.vmid, made.state.as_deref()), (Some(BUILT), Some("Converted")));
-    assert_eq!((made.node.is_some(), made.storage.as_deref()), (true, Some("local-lvm")));
+    assert!(made.node.is_some() && made.storage.is_some(), "{made:?}");
 
     // What its clones are given, and what each of them has of its own.
     let spec = json!({"templateRef": {"name": "built"}, "resources": {"memory": "256Mi"}});
