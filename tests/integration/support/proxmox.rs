@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::PathBuf,
-    process::Command,
+    process::{Child, Command},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -60,7 +60,7 @@ pub struct Cluster {
     folder: tempfile::TempDir,
     ranges: AtomicU32,
     // Its end tells the cleaner that this process is over.
-    _cleaner: std::process::ChildStdin,
+    _cleaner: Child,
 }
 
 /// The cluster, with the template [`TEMPLATE`] on `pve1`.
@@ -272,7 +272,7 @@ async fn simulator(name: &str) -> Simulator {
 }
 
 /// Removes the cluster's containers and networks when this process is over, however it ends.
-fn cleaner(name: &str) -> std::process::ChildStdin {
+fn cleaner(name: &str) -> Child {
     let script = format!(
         "cat >/dev/null
         docker ps --all --quiet --filter label={LABEL}={name} | xargs --no-run-if-empty docker rm --force --volumes
@@ -280,14 +280,13 @@ fn cleaner(name: &str) -> std::process::ChildStdin {
         docker images --quiet --filter label={LABEL}={name} | xargs --no-run-if-empty docker rmi --force"
     );
     let quiet = std::process::Stdio::null;
-    let mut child = Command::new("sh")
+    Command::new("sh")
         .args(["-c", &script])
         .stdin(std::process::Stdio::piped())
         .stdout(quiet())
         .stderr(quiet())
         .spawn()
-        .expect("no shell");
-    child.stdin.take().expect("a pipe")
+        .expect("no shell")
 }
 
 fn node() -> NodeName {
