@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube::{Api, ResourceExt};
+use kube::Api;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::Workspace,
+    api::{Template, Workspace},
     backend::{Backend, BackendError, BodyId, BodyRef, ContainerName, ItemKind, OwnedItem, Owner},
     config::OrphanPolicy,
 };
@@ -111,7 +111,7 @@ impl Sweep {
                     let key = (name.clone(), host.name.clone(), item.id);
                     present.insert(key.clone());
                     let since = *self.first_seen.entry(key).or_insert_with(|| {
-                        tracing::warn!(backend = name, host = host.name, kind = %item.kind, item = item.name, "belongs to no Workspace");
+                        tracing::warn!(backend = name, host = host.name, kind = %item.kind, item = item.name, "belongs to no Workspace or Template");
                         Instant::now()
                     });
                     self.consider(backend.as_ref(), &host.name, &item, since.elapsed()).await;
@@ -146,27 +146,26 @@ impl Sweep {
             BodyRef { host: host.to_owned(), id: item.id, owner, known: crate::backend::Known::default() };
         match backend.remove(&body, true).await {
             Ok(()) => {
-                tracing::warn!(host, kind = %item.kind, item = item.name, "removed: it belonged to no Workspace")
+                tracing::warn!(host, kind = %item.kind, item = item.name, "removed: it belonged to no Workspace or Template")
             }
             Err(error) => tracing::warn!(host, item = item.name, %error, "an orphan could not be removed"),
         }
     }
 
-    /// Whether a Workspace of this name exists, or may: its namespace may be one that is not
-    /// watched, and a status may have been lost.
+    /// Whether a Workspace or Template of this name exists, or may: its namespace may be one that is
+    /// not watched, and a status may have been lost.
     async fn may_exist(&self, owner: &Owner) -> bool {
-        let api: Api<Workspace> = Api::namespaced(self.context.client.clone(), &owner.namespace);
-        match api.get_opt(&owner.name).await {
-            Ok(None) => false,
-            Ok(Some(workspace)) => {
-                tracing::debug!(
-                    workspace = workspace.name_any(),
-                    "an orphan's name is in use; it is left alone"
-                );
-                true
-            }
-            Err(_) => true,
+        let client = &self.context.client;
+        let workspaces: Api<Workspace> = Api::namespaced(client.clone(), &owner.namespace);
+        let templates: Api<Template> = Api::namespaced(client.clone(), &owner.namespace);
+        let neither = matches!(
+            futures::join!(workspaces.get_opt(&owner.name), templates.get_opt(&owner.name)),
+            (Ok(None), Ok(None))
+        );
+        if !neither {
+            tracing::debug!(%owner, "an orphan's name is in use, or may be; it is left alone");
         }
+        !neither
     }
 }
 

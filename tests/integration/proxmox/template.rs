@@ -1,7 +1,10 @@
 //! From an OS template to a Template, and from that to a Workspace.
 
 use berth::api::{Template, condition::READY};
-use kube::{Api, api::DeleteParams};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use serde_json::json;
 
 use crate::support::{
@@ -124,5 +127,29 @@ async fn a_package_that_does_not_exist_ends_the_building_and_leaves_nothing() {
         if left.is_empty() { Ok(()) } else { Err(left) }
     })
     .await;
+    namespace.delete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cleaning_that_was_cut_off_after_the_host_keys_were_gone_is_done_again() {
+    let cluster = Cluster::start().await;
+    let namespace = control_plane().await.namespace("pve-template").await;
+    let mut operator = operator(&cluster, &namespace).await;
+    let spec = json!({"proxmox": {"osTemplate": "debian-12-standard", "staging": true}});
+    template_with(&namespace, "built", spec).await;
+    let staged = template_until(&namespace, "built", "Staging").await;
+    assert!(staged.status.unwrap().staging_ip.is_some());
+    operator.kill().await;
+    cluster.exec(BUILT, "rm /etc/ssh/ssh_host_*; echo mine >/etc/mine").await;
+    let change = Patch::Merge(json!({"spec": {"proxmox": {"staging": false}}}));
+    let api: Api<Template> = namespace.api();
+    api.patch("built", &PatchParams::default(), &change).await.unwrap();
+    operator.restart().await;
+    template_until(&namespace, "built", "Ready").await;
+    let spec = json!({"templateRef": {"name": "built"}, "resources": {"memory": "256Mi"}});
+    workspace(&namespace, "one", spec).await;
+    let vmid = ready(&namespace, "one").await.status.unwrap().resolved.unwrap().vmid.unwrap();
+    assert_eq!(cluster.exec(vmid, "cat /etc/mine").await, "mine");
+    drop(operator);
     namespace.delete().await;
 }
