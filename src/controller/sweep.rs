@@ -1,5 +1,5 @@
 //! The sweep: carries out what the ledger says is left to do, and looks for things on the
-//! backends that carry this instance's mark but belong to no Workspace.
+//! backends that carry this instance's mark but belong to no Workspace and no Template.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -66,7 +66,7 @@ impl Sweep {
         }
     }
 
-    /// Removes containers and network of an entry; its volumes stay.
+    /// Removes containers and network of an entry; its volumes stay, unless everything is to go.
     async fn settle(&self, entry: &Entry) -> Result<(), BackendError> {
         let id = entry.id.as_ref().and_then(|id| id.parse::<BodyId>().ok());
         if let (Some(id), Some(backend), Some(host)) = (id, &entry.backend, &entry.host) {
@@ -81,13 +81,13 @@ impl Sweep {
                 host: host.clone(),
                 id,
                 owner: entry.owner.clone(),
-                known: crate::backend::Known::default(),
+                known: crate::backend::Known { number: entry.number, host_key: None },
             };
-            return backend.remove(&body, true).await;
+            return backend.remove(&body, !entry.everything).await;
         }
         for backend in self.context.backends.values() {
             for found in backend.find(&entry.owner).await? {
-                backend.remove(&found.body, true).await?;
+                backend.remove(&found.body, !entry.everything).await?;
             }
         }
         Ok(())
@@ -125,12 +125,11 @@ impl Sweep {
     }
 
     fn known_ids(&self) -> HashSet<BodyId> {
-        self.context
-            .objects
-            .workspaces()
-            .iter()
-            .filter_map(|workspace| workspace.status.as_ref()?.id.as_ref()?.parse().ok())
-            .collect()
+        let (workspaces, templates) = (self.context.objects.workspaces(), self.context.objects.templates());
+        let of_workspaces = workspaces.iter().filter_map(|one| one.status.as_ref()?.id.as_ref());
+        let of_templates =
+            templates.iter().filter_map(|one| one.status.as_ref()?.proxmox.as_ref()?.id.as_ref());
+        of_workspaces.chain(of_templates).filter_map(|id| id.parse().ok()).collect()
     }
 
     /// Removes an orphan's container and network where that is wanted and its time has come.

@@ -640,3 +640,23 @@ fn crashed(crash: &Crash) -> Problem {
     )
     .hint("it is started again")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case::of_the_workspace(&["9.9.9.9"], "{servers: [1.1.1.1]}", &["9.9.9.9"])]
+    #[case::of_the_configuration(&[], "{servers: [1.0.0.1]}", &["1.0.0.1"])]
+    #[case::of_nobody(&[], "{}", &["8.8.8.8", "1.1.1.1"])]
+    fn name_servers(#[case] own: &[&str], #[case] configured: &str, #[case] expected: &[&str]) {
+        let text = format!(
+            "name: pve\nproxmox:\n  endpoints: ['https://pve1:8006']\n  token: {{id: 'a@pve!b', secretFile: /s}}\n  ssh: {{keyFile: /k}}\n  dns: {configured}"
+        );
+        let backend: BackendConfig = serde_yaml::from_str(&text).unwrap();
+        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        let desired = Desired { dns_servers: addresses(own), ..super::super::fixtures::desired() };
+        let setup = dns(&desired, DnsMode::Tailscale, Some(&backend));
+        assert_eq!(setup, provision::DnsSetup { mode: DnsMode::Tailscale, servers: addresses(expected) });
+    }
+}

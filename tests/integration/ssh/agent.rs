@@ -57,6 +57,7 @@ impl Server {
 
 fn setup() -> Setup {
     let settings = AgentSettings {
+        proxy: None,
         gateways: vec!["http://127.0.0.1:1".to_owned()],
         user: "ada".to_owned(),
         certificate_authorities: None,

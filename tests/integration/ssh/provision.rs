@@ -35,6 +35,7 @@ async fn a_container_becomes_a_workspace() {
     // Its init is not the agent's, and is left alone by what is said to that.
     server.sh("kill -0 1");
     let settings = AgentSettings {
+        proxy: None,
         gateways: vec!["http://gateway".to_owned()],
         user: "ada".to_owned(),
         certificate_authorities: None,
