@@ -1,6 +1,6 @@
 //! What was found, and how it reads.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 /// How it is with something that was looked at.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,6 +64,16 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Leaves out commands that stand below an earlier finding already.
+pub(super) fn say_once(findings: &mut [Finding]) {
+    let mut said = BTreeSet::new();
+    for finding in findings.iter_mut().filter(|finding| !finding.mend.is_empty()) {
+        if !said.insert(finding.mend.clone()) {
+            finding.mend = vec!["(as above)".to_owned()];
+        }
+    }
+}
+
 /// A text of the cluster's, of bounded length and without what a terminal would obey.
 pub(super) fn shown(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(80).collect()
@@ -88,6 +98,15 @@ mod tests {
         assert_eq!(missing.to_string(), "pool workspaces: NOT there\n    pveum pool add workspaces");
         assert_eq!(Finding::doubtful("TLS", "x").to_string(), "TLS: WARNING: x");
         assert_eq!(Finding::fine("TLS", "x").to_string(), "TLS: x");
+    }
+
+    #[test]
+    fn the_same_commands_stand_there_once() {
+        let missing = |subject: &str| Finding::missing(subject, "x").mended_by("pvesm status");
+        let mut findings = [missing("a"), missing("b"), Finding::fine("c", "x"), Finding::fine("d", "x")];
+        say_once(&mut findings);
+        let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["a: NOT x\n    pvesm status", "b: NOT x\n    (as above)", "c: x", "d: x"]);
     }
 
     #[rstest::rstest]

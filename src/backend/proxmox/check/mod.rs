@@ -55,5 +55,6 @@ pub async fn check(config: &ProxmoxBackend, templates: &[u32]) -> Result<Vec<Fin
     let next = client.next_id().await.ok().map(|vmid| vmid.get());
     findings.extend(numbers::ranges(&config.vmids, &used, next));
     findings.extend(ways::nodes(config, &nodes).await);
+    finding::say_once(&mut findings);
     Ok(findings)
 }

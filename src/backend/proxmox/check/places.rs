@@ -149,17 +149,33 @@ pub(super) async fn storages(client: &Client, node: &NodeName, wanted: &BTreeSet
             return vec![Finding::missing(format!("storages of {node}"), format!("listed: {error}"))];
         }
     };
+    let archives = archives(node, &there);
     if wanted.is_empty() {
         let any = there.iter().any(|storage| takes_disks(storage) && storage.active);
         let subject = format!("storages of {node}");
-        return vec![if any {
+        let disks = if any {
             Finding::fine(subject, "there is one for disks of containers")
         } else {
             Finding::missing(subject, "for disks of containers (content rootdir), as far as the token sees")
-        }];
+        };
+        return vec![disks, archives];
     }
     let of_name = |name: &String| there.iter().find(|storage| storage.name.as_str() == name);
-    wanted.iter().map(|name| storage(node, name, of_name(name))).collect()
+    wanted.iter().map(|name| storage(node, name, of_name(name))).chain([archives]).collect()
+}
+
+/// Templates that the operator builds begin with an archive.
+fn archives(node: &NodeName, there: &[Storage]) -> Finding {
+    let takes =
+        |storage: &&Storage| storage.active && storage.content.iter().any(|content| content == "vztmpl");
+    let subject = format!("OS templates on {node}");
+    match there.iter().find(takes) {
+        Some(storage) => Finding::fine(subject, format!("storage {}", storage.name)),
+        None => Finding::doubtful(
+            subject,
+            "the token sees no storage for them (content vztmpl): Templates with osTemplate need one",
+        ),
+    }
 }
 
 fn takes_disks(storage: &Storage) -> bool {
