@@ -28,7 +28,7 @@ test-unit: rust ## run the tests that need nothing but this process
 	cargo test --workspace --lib --bins
 
 bench: rust tools docker images agent ## measure, and print what docs/benchmarks.md has
-	cargo bench --bench workspace
+	@hack/bench.sh
 
 .PHONY: lint
 lint: rust ## check formatting, lints, generated files, scripts, chart and dependencies

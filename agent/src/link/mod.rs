@@ -20,7 +20,10 @@ mod routes;
 mod telling;
 mod tls;
 
-pub use dial::Refusal;
+pub use backoff::Backoff;
+pub use dial::{Connection, Dialer, Refusal};
+pub use proxy::Proxies;
+pub use tls::client as trust;
 
 use crate::{
     activity::ActivityLog,
