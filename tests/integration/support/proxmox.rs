@@ -47,7 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Label of everything of a simulated cluster in Docker.
 const LABEL: &str = "dev.berth.proxmox-simulator.cluster";
-/// How many VMIDs the workspaces of one test have.
+/// How many VMIDs one test has, for workspaces and for templates.
 const RANGE: u32 = 40;
 
 /// A running cluster, which every test of this process shares.
@@ -126,7 +126,10 @@ impl Cluster {
             ],
             "proxmox": {
                 "endpoints": [format!("https://127.0.0.1:{port}")],
-                "vmids": {"workspaces": {"first": first, "last": first + RANGE - 1}},
+                "vmids": {
+                    "workspaces": {"first": first, "last": first + 29},
+                    "templates": {"first": first + 30, "last": first + RANGE - 1},
+                },
                 "token": {"id": TOKEN, "secretFile": self.file("token")},
                 "tls": {"caFile": self.file("ca.pem")},
                 "disk": "4Gi",
