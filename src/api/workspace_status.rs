@@ -201,7 +201,7 @@ pub struct AgentStatus {
 /// A build of the agent that did not come up.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct FailedUpdate {
-    /// Which one.
+    /// The build that was given up, by the beginning of its checksum.
     pub build: String,
     /// Why it was given up, with the last line of what it said.
     pub message: String,

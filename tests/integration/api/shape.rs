@@ -57,8 +57,8 @@ async fn kubectl_knows_the_kinds_by_all_their_names() {
     let wide = inside(&["get", "ws", "--output", "wide"]);
     let columns: Vec<&str> = wide.lines().next().unwrap().split_whitespace().collect();
     let expected = [
-        "NAME", "PHASE", "STEP", "READY", "BACKEND", "TEMPLATE", "AGE", "NODE", "IP", "BRANCH", "REASON",
-        "MESSAGE",
+        "NAME", "PHASE", "STEP", "READY", "BACKEND", "TEMPLATE", "AGE", "NODE", "IP", "BRANCH", "IDLE",
+        "REASON", "MESSAGE",
     ];
     assert_eq!(columns, expected);
     assert!(inside(&["get", "ws", "--field-selector", "spec.operatingMode=Suspended"]).contains("one"));

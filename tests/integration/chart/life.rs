@@ -214,6 +214,7 @@ fn rights_are_small(cluster: &Cluster) {
         ("list", "workspaces.berth.dev"),
         ("patch", "workspaces.berth.dev"),
         ("patch", "workspaces.berth.dev/status"),
+        ("patch", "templates.berth.dev"),
         ("patch", "templates.berth.dev/status"),
         ("create", "events.events.k8s.io"),
     ] {
@@ -227,7 +228,7 @@ fn rights_are_small(cluster: &Cluster) {
         ("create", "workspaces.berth.dev"),
         ("update", "workspaces.berth.dev"),
         ("delete", "workspaces.berth.dev"),
-        ("patch", "templates.berth.dev"),
+        ("update", "templates.berth.dev"),
         ("get", "pods"),
         ("create", "leases.coordination.k8s.io"),
     ] {
