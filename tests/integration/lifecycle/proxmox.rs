@@ -1,6 +1,8 @@
 //! A simulated Proxmox VE cluster with real containers, through a way that can be cut, with the
 //! operator as a process.
 
+use std::time::Duration;
+
 use berth::api::Workspace;
 use serde_json::{Value, json};
 
@@ -41,6 +43,9 @@ impl ProxmoxStage {
 }
 
 impl Stage for ProxmoxStage {
+    /// A clone of a whole file system, and the boot of a whole system.
+    const MAKING: Duration = Duration::from_secs(60);
+
     async fn open(prefix: &str, settings: Value) -> Self {
         let plane = control_plane().await;
         let namespace = plane.namespace(prefix).await;

@@ -1,5 +1,7 @@
 //! What a case needs of a kind of backend.
 
+use std::time::Duration;
+
 use berth::api::Workspace;
 use serde_json::{Value, json};
 
@@ -11,6 +13,10 @@ use crate::support::{Namespace, objects::*};
 /// Whatever a case says of one backend it says of all: a stage adds what only its kind can show,
 /// and is silent where its kind has nothing to show.
 pub trait Stage: Sized {
+    /// How long a Workspace may take to be Ready from the backend's return, where its container is
+    /// still to be made.
+    const MAKING: Duration = Duration::from_secs(15);
+
     /// Makes the namespace with the Template `base` in it, and starts the operator; `settings` are
     /// laid over its configuration.
     async fn open(prefix: &str, settings: Value) -> Self;
