@@ -19,4 +19,4 @@ done
 say "integration tests"
 cargo test --locked --test integration
 say "tests of the Proxmox VE simulator"
-cargo test --locked --package berth-proxmox-simulator --test containers
+cargo test --locked --package berth-proxmox-simulator --tests

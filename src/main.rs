@@ -62,13 +62,17 @@ enum ConfigCommand {
 
 #[derive(Subcommand)]
 enum BackendCommand {
-    /// Connect to every host of a backend and say what was found.
+    /// Connect to every host of a backend and say what was found, and how to mend what is missing.
     Check {
         /// Name of the backend in the configuration.
         name: String,
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "BERTH_CONFIG", default_value = "/etc/berth/berth.yaml")]
         config: PathBuf,
+        /// A template of a Proxmox VE cluster that has to be usable, by its VMID. May be given
+        /// several times.
+        #[arg(long = "template", value_name = "VMID")]
+        templates: Vec<u32>,
     },
 }
 
@@ -115,9 +119,9 @@ fn act(command: Command) -> anyhow::Result<()> {
             println!("{} is fine: {}", file.display(), config.summary());
             Ok(())
         }
-        Command::Backend { command: BackendCommand::Check { name, config } } => {
+        Command::Backend { command: BackendCommand::Check { name, config, templates } } => {
             let config = berth::config::Config::load(&config)?;
-            runtime()?.block_on(berth::operator::check_backend(&config, &name))
+            runtime()?.block_on(berth::operator::check_backend(&config, &name, &templates))
         }
         Command::Version => {
             println!("berth {}", env!("CARGO_PKG_VERSION"));

@@ -11,8 +11,11 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     api::{DevServer, Template, Workspace},
     backend::{
-        AgentBinary, Backends, InstanceId, SharedBackend, docker::DockerBackend, memory::MemoryBackend,
-        metered::Metered, proxmox::ProxmoxBackend,
+        AgentBinary, Backends, InstanceId, SharedBackend,
+        docker::DockerBackend,
+        memory::MemoryBackend,
+        metered::Metered,
+        proxmox::{ProxmoxBackend, check},
     },
     config::{BackendConfig, Config, GatewayConfig},
     controller::{
@@ -413,12 +416,17 @@ fn cancel_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Outpu
     })
 }
 
-/// Connects to every host of a backend and prints what was found.
-pub async fn check_backend(config: &Config, name: &str) -> anyhow::Result<()> {
+/// Connects to every host of a backend and prints what was found. `templates` are VMIDs of a Proxmox
+/// VE cluster that have to be usable templates.
+pub async fn check_backend(config: &Config, name: &str, templates: &[u32]) -> anyhow::Result<()> {
     let known: Vec<&str> = config.backends.iter().map(|backend| backend.name.as_str()).collect();
     let backend = config
         .backend(name)
         .with_context(|| format!("the configuration has no backend {name:?}, but {}", known.join(", ")))?;
+    if let Some(proxmox) = &backend.proxmox {
+        return check_proxmox(proxmox, name, templates).await;
+    }
+    anyhow::ensure!(templates.is_empty(), "backend {name:?} is no Proxmox VE cluster: it has no templates");
     let connected = connect_one(backend, &InstanceId("berth-backend-check".to_owned()), None)?;
     let mut changes = connected.changes();
     let deadline = tokio::time::Instant::now() + CHECK_TIME;
@@ -443,5 +451,19 @@ pub async fn check_backend(config: &Config, name: &str) -> anyhow::Result<()> {
         }
     }
     anyhow::ensure!(unreachable == 0, "{unreachable} host(s) of backend {name:?} can not be used");
+    Ok(())
+}
+
+async fn check_proxmox(
+    config: &crate::config::ProxmoxBackend,
+    name: &str,
+    templates: &[u32],
+) -> anyhow::Result<()> {
+    let findings = check::check(config, templates).await?;
+    for finding in &findings {
+        println!("{finding}");
+    }
+    let missing = findings.iter().filter(|finding| finding.verdict == check::Verdict::Missing).count();
+    anyhow::ensure!(missing == 0, "{missing} thing(s) that backend {name:?} needs are missing");
     Ok(())
 }

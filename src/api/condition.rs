@@ -32,6 +32,8 @@ pub const PROCESS_RUNNING: &str = "ProcessRunning";
 pub const PORT_OPEN: &str = "PortOpen";
 /// Whether the DevServer's preview can be opened in a browser.
 pub const PREVIEW_READY: &str = "PreviewReady";
+/// Whether a Template that was built is built from its present spec.
+pub const UP_TO_DATE: &str = "UpToDate";
 /// Present while the operator works towards the spec (kstatus).
 pub const RECONCILING: &str = "Reconciling";
 /// Present while only a change by somebody else can help (kstatus).
@@ -57,6 +59,7 @@ pub const ORDER: &[&str] = &[
     PROCESS_RUNNING,
     PORT_OPEN,
     PREVIEW_READY,
+    UP_TO_DATE,
     RECONCILING,
     STALLED,
 ];

@@ -126,6 +126,9 @@ pub struct ProxmoxTemplateStatus {
     /// Template names one that is there already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// Name of the backend that it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
     /// Its VMID. Reserved before anything is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vmid: Option<u32>,
@@ -143,4 +146,8 @@ pub struct ProxmoxTemplateStatus {
     /// it: delete the Template and create it anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub built_generation: Option<i64>,
+    /// Stands for all of the spec that goes into the building: 16 hexadecimal digits. By it a
+    /// later change is noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
 }

@@ -154,7 +154,11 @@ pub struct TemplateStatus {
     /// Whether Workspaces of this namespace that name no Template use this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<bool>,
-    /// `Ready`, and `Stalled` while the spec can not be used.
+    /// The value of the annotation `berth.dev/retry-nonce` that was last acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_retry_nonce: Option<String>,
+    /// `Ready`; `BackendReady` and `UpToDate` (built from the present spec) for templates on a
+    /// cluster; `Reconciling` while it is being built; `Stalled` while only a change can help.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::condition::conditions_schema")]
     pub conditions: Vec<Condition>,

@@ -25,7 +25,7 @@ use super::{
     devserver,
     ledger::Ledger,
     tasks::Tasks,
-    trigger::{Triggers, WorkspaceKey},
+    trigger::{TemplateKey, Triggers, WorkspaceKey},
     workspace::{Step, Templates, agent::Delivery, record::Record},
 };
 
@@ -62,6 +62,8 @@ pub struct Context {
     pub step_clock: Mutex<HashMap<String, (Step, Instant)>>,
     /// The object behind each body, for the backends' changes.
     pub bodies: Mutex<HashMap<BodyId, WorkspaceKey>>,
+    /// The Template behind each container that one is built in.
+    pub template_bodies: Mutex<HashMap<BodyId, TemplateKey>>,
     /// Objects without an id of which this replica knows that no backend has anything: it has put
     /// their finalizer on, or has searched for them.
     pub without_body: Mutex<HashSet<String>>,
@@ -117,7 +119,17 @@ impl Context {
         self.bodies.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    /// Forgets a Workspace that is gone.
+    /// Notes the Template of a body.
+    pub fn note_template_body(&self, id: BodyId, key: TemplateKey) {
+        self.template_bodies.lock().unwrap_or_else(PoisonError::into_inner).insert(id, key);
+    }
+
+    /// The Template of a body.
+    pub fn template_of(&self, id: BodyId) -> Option<TemplateKey> {
+        self.template_bodies.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str, body: Option<BodyId>) {
         self.tasks.cancel(uid);
         self.backoff.clear(uid);
@@ -129,6 +141,7 @@ impl Context {
         if let Some(id) = body {
             self.agents.forget(id);
             self.bodies.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            self.template_bodies.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         }
     }
 }
@@ -141,6 +154,7 @@ pub struct Objects {
     templates: Vec<Store<Template>>,
     devservers: Vec<Store<DevServer>>,
     written_workspaces: Written<Workspace>,
+    written_templates: Written<Template>,
     written_devservers: Written<DevServer>,
 }
 
@@ -160,6 +174,11 @@ impl Objects {
     }
 
     /// Notes what the API server answered to a write.
+    pub fn wrote_template(&self, template: Arc<Template>) {
+        self.written_templates.note(template);
+    }
+
+    /// Notes what the API server answered to a write.
     pub fn wrote_devserver(&self, devserver: Arc<DevServer>) {
         self.written_devservers.note(devserver);
     }
@@ -170,6 +189,11 @@ impl Objects {
     }
 
     /// The newer of what a watch shows and what was written.
+    pub fn freshest_template(&self, cached: Arc<Template>) -> Arc<Template> {
+        self.written_templates.freshest(cached)
+    }
+
+    /// The newer of what a watch shows and what was written.
     pub fn freshest_devserver(&self, cached: Arc<DevServer>) -> Arc<DevServer> {
         self.written_devservers.freshest(cached)
     }
@@ -177,12 +201,18 @@ impl Objects {
     /// Drops what was written about an object.
     pub fn forget(&self, uid: &str) {
         self.written_workspaces.forget(uid);
+        self.written_templates.forget(uid);
         self.written_devservers.forget(uid);
     }
 
     /// Every Workspace, as fresh as it is known.
     pub fn workspaces(&self) -> Vec<Arc<Workspace>> {
         self.workspaces.iter().flat_map(Store::state).map(|workspace| self.freshest(workspace)).collect()
+    }
+
+    /// Every Template, as fresh as it is known.
+    pub fn templates(&self) -> Vec<Arc<Template>> {
+        self.templates.iter().flat_map(Store::state).map(|one| self.freshest_template(one)).collect()
     }
 
     /// The numbers that are written down for the containers of a backend's Workspaces and Templates.
@@ -192,11 +222,12 @@ impl Objects {
             let resolved = workspace.status.as_ref()?.resolved.as_ref()?;
             resolved.vmid.filter(|_| resolved.backend == backend)
         });
-        let templates: Vec<Arc<Template>> = self.templates.iter().flat_map(Store::state).collect();
+        let templates = self.templates();
         let of_templates = templates.iter().filter_map(|template| {
             let named = template.spec.backend.as_ref().map(|backend| backend.name.as_str());
-            let vmid = template.status.as_ref()?.proxmox.as_ref()?.vmid;
-            vmid.filter(|_| named.or(config.default_backend()) == Some(backend))
+            let made = template.status.as_ref()?.proxmox.as_ref()?;
+            let home = made.backend.as_deref().or(named).or(config.default_backend());
+            made.vmid.filter(|_| home == Some(backend))
         });
         of_workspaces.chain(of_templates).collect()
     }

@@ -3,12 +3,12 @@
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::mpsc;
 
-use crate::api::{DevServer, Workspace};
+use crate::api::{DevServer, Template, Workspace};
 
 use super::{
     context::{Context, devservers_of},
     devserver,
-    trigger::{Trigger, WorkspaceKey},
+    trigger::{TemplateKey, Trigger, WorkspaceKey},
 };
 
 /// The queues of the controllers, each with the cache of its watch.
@@ -16,6 +16,8 @@ use super::{
 pub struct Dispatch {
     /// For Workspaces.
     pub workspaces: Vec<Queue<Workspace>>,
+    /// For Templates.
+    pub templates: Vec<Queue<Template>>,
     /// For DevServers.
     pub devservers: Vec<Queue<DevServer>>,
 }
@@ -29,6 +31,7 @@ impl Dispatch {
     pub fn pass_on(&self, trigger: Trigger, context: &Context) {
         match trigger {
             Trigger::Workspace(key) => self.workspace(key),
+            Trigger::Template(key) => self.template(key),
             Trigger::DevServers(key) => self.devservers(&key, context),
             Trigger::Agent(id) => {
                 if let Some(key) = context.workspace_of(id) {
@@ -51,6 +54,12 @@ impl Dispatch {
 
     fn workspace(&self, key: WorkspaceKey) {
         if let Some((_, queue)) = self.workspaces.iter().find(|(reader, _)| reader.get(&key).is_some()) {
+            let _ = queue.send(key);
+        }
+    }
+
+    fn template(&self, key: TemplateKey) {
+        if let Some((_, queue)) = self.templates.iter().find(|(reader, _)| reader.get(&key).is_some()) {
             let _ = queue.send(key);
         }
     }

@@ -92,6 +92,7 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
         triggers,
         step_clock: Default::default(),
         bodies: Default::default(),
+        template_bodies: Default::default(),
         without_body: Default::default(),
         commands: Default::default(),
         agents: Default::default(),
@@ -107,14 +108,16 @@ pub async fn run(resources: Resources, stop: CancellationToken) {
     let templates_known: Vec<_> = templates.iter().map(Watched::filled).collect();
 
     let (mut controllers, mut feeders) = (JoinSet::new(), JoinSet::new());
+    let mut dispatch = Dispatch::default();
     for watched in templates {
-        controllers.spawn(queue::templates(watched, Arc::clone(&context), stop.clone()));
+        let (sender, receiver) = mpsc::unbounded_channel();
+        dispatch.templates.push((watched.reader(), sender));
+        controllers.spawn(queue::templates(watched, receiver, Arc::clone(&context), stop.clone()));
     }
     // Passes need the Templates, so no Workspace is looked at before they are known.
     if !all_filled(templates_known, &stop).await {
         return;
     }
-    let mut dispatch = Dispatch::default();
     for watched in workspaces {
         let (sender, receiver) = mpsc::unbounded_channel();
         dispatch.workspaces.push((watched.reader(), sender));

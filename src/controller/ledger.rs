@@ -31,6 +31,12 @@ pub struct Entry {
     /// The body's id; absent when it was never known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// The number of its container; absent where the backend numbers none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+    /// Whether everything goes. Absent: what holds somebody's files stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub everything: bool,
     /// Since when, RFC 3339.
     pub since: String,
 }

@@ -29,7 +29,7 @@ use crate::{
 use super::{
     context::{Context, devservers_of},
     devserver, template,
-    trigger::WorkspaceKey,
+    trigger::{TemplateKey, WorkspaceKey},
     workspace,
 };
 
@@ -145,34 +145,45 @@ pub async fn workspaces(
         .await;
 }
 
-/// Runs the Template controller over one watch until `stop` is cancelled.
-pub async fn templates(watched: Watched<Template>, context: Arc<Context>, stop: CancellationToken) {
+/// Runs the Template controller over one watch until `stop` is cancelled, then lets what is under
+/// way come to its end.
+pub async fn templates(
+    watched: Watched<Template>,
+    mut triggers: mpsc::UnboundedReceiver<TemplateKey>,
+    context: Arc<Context>,
+    stop: CancellationToken,
+) {
     let (reader, objects) = watched.objects();
     let siblings = reader.clone();
     let waiting = Arc::clone(&context);
     // A Template that comes, changes or goes may change its siblings' part as the default.
-    let queue = objects
-        .filter_map(|object| future::ready(object.ok()))
-        .flat_map(move |object| {
-            wake_waiting(&waiting, &object);
-            let namespace = object.metadata.namespace.clone();
-            let mut all: Vec<_> = siblings
-                .state_filter(|other| other.metadata.namespace == namespace)
-                .iter()
-                .map(|template| ObjectRef::from_obj(template.as_ref()))
-                .collect();
-            // While the cache is being filled the object itself is not in it yet.
-            all.push(ObjectRef::from_obj(&object));
-            futures::stream::iter(all)
-        })
+    let changed = objects.filter_map(|object| future::ready(object.ok())).flat_map(move |object| {
+        wake_waiting(&waiting, &object);
+        let namespace = object.metadata.namespace.clone();
+        let mut all: Vec<_> = siblings
+            .state_filter(|other| other.metadata.namespace == namespace)
+            .iter()
+            .map(|template| ObjectRef::from_obj(template.as_ref()))
+            .collect();
+        // While the cache is being filled the object itself is not in it yet.
+        all.push(ObjectRef::from_obj(&object));
+        futures::stream::iter(all)
+    });
+    let triggered = futures::stream::poll_fn(move |task| triggers.poll_recv(task));
+    let queue = futures::stream::select(changed, triggered)
         .map(Ok::<_, watcher::Error>)
         .take_until(stop.cancelled_owned());
-    let policy = |template: Arc<Template>, error: &kube::Error, _: Arc<Context>| {
+    let policy = |template: Arc<Template>, error: &kube::Error, context: Arc<Context>| {
+        // Somebody else wrote in between, or it is gone: the next pass sees what.
+        if matches!(error, kube::Error::Api(status) if status.code == 409 || status.code == 404) {
+            return Action::requeue(Duration::from_millis(100));
+        }
+        context.metrics.failed("ApiServerFailed");
         tracing::warn!(template = template.name_any(), %error, "the pass failed");
-        Action::requeue(Duration::from_secs(10))
+        Action::requeue(context.backoff.failed(&template.uid().unwrap_or_default(), "api", "api"))
     };
     let reconcile = |object, context| Box::pin(template::reconcile(object, context));
-    let config = controller::Config::default().concurrency(2);
+    let config = controller::Config::default().concurrency(context.config.controller.concurrency);
     controller::applier(reconcile, policy, context, reader, queue, config)
         .for_each(|_| future::ready(()))
         .await;
@@ -262,6 +273,8 @@ pub async fn backend_changes(
             Ok(Change::Body(id)) => {
                 if let Some(key) = context.workspace_of(id) {
                     context.triggers.workspace(key);
+                } else if let Some(key) = context.template_of(id) {
+                    context.triggers.template(key);
                 }
             }
             Ok(Change::Host(host)) => {
@@ -283,7 +296,8 @@ pub async fn backend_changes(
     }
 }
 
-/// A host that came or went concerns every workspace on it, and those that wait for a place.
+/// A host that came or went concerns every workspace on it, and those that wait for a place; and
+/// each Template that is built on its backend.
 fn host_changed(context: &Context, backend: &str, host: &str) {
     for workspace in context.objects.workspaces() {
         let resolved = workspace.status.as_ref().and_then(|status| status.resolved.as_ref());
@@ -294,6 +308,13 @@ fn host_changed(context: &Context, backend: &str, host: &str) {
         if concerned {
             context.backoff.clear(&workspace.uid().unwrap_or_default());
             context.triggers.workspace(ObjectRef::from_obj(workspace.as_ref()));
+        }
+    }
+    for template in context.objects.templates() {
+        let made = template.status.as_ref().and_then(|status| status.proxmox.as_ref());
+        if made.is_some_and(|made| made.backend.as_deref() == Some(backend)) {
+            context.backoff.clear(&template.uid().unwrap_or_default());
+            context.triggers.template(ObjectRef::from_obj(template.as_ref()));
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The sweep: carries out what the ledger says is left to do, and looks for things on the
-//! backends that carry this instance's mark but belong to no Workspace.
+//! backends that carry this instance's mark but belong to no Workspace and no Template.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube::{Api, ResourceExt};
+use kube::Api;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::Workspace,
+    api::{Template, Workspace},
     backend::{Backend, BackendError, BodyId, BodyRef, ContainerName, ItemKind, OwnedItem, Owner},
     config::OrphanPolicy,
 };
@@ -66,7 +66,7 @@ impl Sweep {
         }
     }
 
-    /// Removes containers and network of an entry; its volumes stay.
+    /// Removes containers and network of an entry; its volumes stay, unless everything is to go.
     async fn settle(&self, entry: &Entry) -> Result<(), BackendError> {
         let id = entry.id.as_ref().and_then(|id| id.parse::<BodyId>().ok());
         if let (Some(id), Some(backend), Some(host)) = (id, &entry.backend, &entry.host) {
@@ -81,13 +81,13 @@ impl Sweep {
                 host: host.clone(),
                 id,
                 owner: entry.owner.clone(),
-                known: crate::backend::Known::default(),
+                known: crate::backend::Known { number: entry.number, host_key: None },
             };
-            return backend.remove(&body, true).await;
+            return backend.remove(&body, !entry.everything).await;
         }
         for backend in self.context.backends.values() {
             for found in backend.find(&entry.owner).await? {
-                backend.remove(&found.body, true).await?;
+                backend.remove(&found.body, !entry.everything).await?;
             }
         }
         Ok(())
@@ -111,7 +111,7 @@ impl Sweep {
                     let key = (name.clone(), host.name.clone(), item.id);
                     present.insert(key.clone());
                     let since = *self.first_seen.entry(key).or_insert_with(|| {
-                        tracing::warn!(backend = name, host = host.name, kind = %item.kind, item = item.name, "belongs to no Workspace");
+                        tracing::warn!(backend = name, host = host.name, kind = %item.kind, item = item.name, "belongs to no Workspace or Template");
                         Instant::now()
                     });
                     self.consider(backend.as_ref(), &host.name, &item, since.elapsed()).await;
@@ -125,12 +125,11 @@ impl Sweep {
     }
 
     fn known_ids(&self) -> HashSet<BodyId> {
-        self.context
-            .objects
-            .workspaces()
-            .iter()
-            .filter_map(|workspace| workspace.status.as_ref()?.id.as_ref()?.parse().ok())
-            .collect()
+        let (workspaces, templates) = (self.context.objects.workspaces(), self.context.objects.templates());
+        let of_workspaces = workspaces.iter().filter_map(|one| one.status.as_ref()?.id.as_ref());
+        let of_templates =
+            templates.iter().filter_map(|one| one.status.as_ref()?.proxmox.as_ref()?.id.as_ref());
+        of_workspaces.chain(of_templates).filter_map(|id| id.parse().ok()).collect()
     }
 
     /// Removes an orphan's container and network where that is wanted and its time has come.
@@ -147,27 +146,26 @@ impl Sweep {
             BodyRef { host: host.to_owned(), id: item.id, owner, known: crate::backend::Known::default() };
         match backend.remove(&body, true).await {
             Ok(()) => {
-                tracing::warn!(host, kind = %item.kind, item = item.name, "removed: it belonged to no Workspace")
+                tracing::warn!(host, kind = %item.kind, item = item.name, "removed: it belonged to no Workspace or Template")
             }
             Err(error) => tracing::warn!(host, item = item.name, %error, "an orphan could not be removed"),
         }
     }
 
-    /// Whether a Workspace of this name exists, or may: its namespace may be one that is not
-    /// watched, and a status may have been lost.
+    /// Whether a Workspace or Template of this name exists, or may: its namespace may be one that is
+    /// not watched, and a status may have been lost.
     async fn may_exist(&self, owner: &Owner) -> bool {
-        let api: Api<Workspace> = Api::namespaced(self.context.client.clone(), &owner.namespace);
-        match api.get_opt(&owner.name).await {
-            Ok(None) => false,
-            Ok(Some(workspace)) => {
-                tracing::debug!(
-                    workspace = workspace.name_any(),
-                    "an orphan's name is in use; it is left alone"
-                );
-                true
-            }
-            Err(_) => true,
+        let client = &self.context.client;
+        let workspaces: Api<Workspace> = Api::namespaced(client.clone(), &owner.namespace);
+        let templates: Api<Template> = Api::namespaced(client.clone(), &owner.namespace);
+        let neither = matches!(
+            futures::join!(workspaces.get_opt(&owner.name), templates.get_opt(&owner.name)),
+            (Ok(None), Ok(None))
+        );
+        if !neither {
+            tracing::debug!(%owner, "an orphan's name is in use, or may be; it is left alone");
         }
+        !neither
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::trigger::{Triggers, WorkspaceKey};
+use super::trigger::{Trigger, Triggers};
 
 /// What a task is for: at most one of each kind runs for an object at once.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -24,10 +24,16 @@ pub enum TaskKind {
     Create,
     /// Stopping the container.
     Stop,
-    /// Removing everything of a workspace.
+    /// Removing everything of an object.
     Remove,
     /// Waiting for the clone job to end.
     WatchClone,
+    /// Waiting for the job to end that makes a container fit for a template.
+    WatchProvisioning,
+    /// Taking out of a container what must not be shared.
+    Clean,
+    /// Making a template of a container.
+    Convert,
 }
 
 /// How a task stands.
@@ -69,7 +75,7 @@ impl<T: Send + 'static> Tasks<T> {
         &self,
         uid: &str,
         kind: TaskKind,
-        object: &WorkspaceKey,
+        object: impl Into<Trigger>,
         patience: Duration,
         start: F,
     ) -> TaskState<T>
@@ -80,7 +86,7 @@ impl<T: Send + 'static> Tasks<T> {
         let key = (uid.to_owned(), kind);
         let mut ended = {
             let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-            let task = running.entry(key.clone()).or_insert_with(|| self.spawn(object.clone(), start));
+            let task = running.entry(key.clone()).or_insert_with(|| self.spawn(object.into(), start));
             task.progress.clone()
         };
         // The sender is dropped with the task's end, which ends the wait.
@@ -101,7 +107,7 @@ impl<T: Send + 'static> Tasks<T> {
         running.retain(|(owner, _), _| owner != uid);
     }
 
-    fn spawn<F, Fut>(&self, object: WorkspaceKey, start: F) -> Task<T>
+    fn spawn<F, Fut>(&self, object: Trigger, start: F) -> Task<T>
     where
         F: FnOnce(watch::Sender<String>) -> Fut,
         Fut: Future<Output = T> + Send + 'static,
@@ -114,7 +120,7 @@ impl<T: Send + 'static> Tasks<T> {
             let value = work.await;
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
             drop(sender);
-            triggers.workspace(object);
+            triggers.send(object);
         });
         Task { handle, progress, result }
     }

@@ -3,16 +3,23 @@
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
 
-use crate::{api::Workspace, backend::BodyId};
+use crate::{
+    api::{Template, Workspace},
+    backend::BodyId,
+};
 
 /// Names one Workspace for the queue.
 pub type WorkspaceKey = ObjectRef<Workspace>;
+/// Names one Template for the queue.
+pub type TemplateKey = ObjectRef<Template>;
 
 /// What a pass is asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trigger {
     /// One Workspace.
     Workspace(WorkspaceKey),
+    /// One Template.
+    Template(TemplateKey),
     /// The DevServers of one Workspace, whether that exists or not.
     DevServers(WorkspaceKey),
     /// The Workspace of an agent, and its DevServers.
@@ -21,6 +28,18 @@ pub enum Trigger {
     Processes(BodyId),
     /// The Workspace of an agent.
     Work(BodyId),
+}
+
+impl From<&WorkspaceKey> for Trigger {
+    fn from(key: &WorkspaceKey) -> Self {
+        Self::Workspace(key.clone())
+    }
+}
+
+impl From<&TemplateKey> for Trigger {
+    fn from(key: &TemplateKey) -> Self {
+        Self::Template(key.clone())
+    }
 }
 
 /// The sending end of the queue. Cheap to clone; what is sent after the controller has ended is
@@ -35,9 +54,19 @@ impl Triggers {
         (Self(sender), receiver)
     }
 
+    /// Asks for what a trigger says.
+    pub fn send(&self, trigger: Trigger) {
+        let _ = self.0.send(trigger);
+    }
+
     /// Asks for a pass over one Workspace.
     pub fn workspace(&self, key: WorkspaceKey) {
         let _ = self.0.send(Trigger::Workspace(key));
+    }
+
+    /// Asks for a pass over one Template.
+    pub fn template(&self, key: TemplateKey) {
+        let _ = self.0.send(Trigger::Template(key));
     }
 
     /// Asks for a pass over each DevServer of a Workspace: the Workspace changed.

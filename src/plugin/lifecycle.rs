@@ -68,7 +68,7 @@ pub async fn restart(cluster: &Cluster, target: &Target) -> Result<u8, Failure> 
         Target::DevServer(name) => name,
         Target::Workspace(name) => {
             command(cluster, name, "restart").await?;
-            println!("workspace/{name} is being restarted");
+            local::line(&format!("workspace/{name} is being restarted"))?;
             return Ok(0);
         }
     };

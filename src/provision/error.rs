@@ -87,6 +87,12 @@ pub enum ProvisionReason {
     OutOfMemory,
     /// A file of the setup did not fit.
     OutOfSpace,
+    /// There is no package of this name.
+    PackageNotFound,
+    /// Packages could not be fetched or installed.
+    PackagesUnavailable,
+    /// The guest has no package manager that is known.
+    PackageManagerMissing,
     /// The server refused the credentials, or wants some.
     GitAuthFailed,
     /// The SSH server's key is unknown or another one than it was.
@@ -119,6 +125,9 @@ impl ProvisionReason {
             Self::TimedOut => "SetupTimedOut",
             Self::OutOfMemory => "OutOfMemory",
             Self::OutOfSpace => "OutOfSpace",
+            Self::PackageNotFound => "PackageNotFound",
+            Self::PackagesUnavailable => "PackagesUnavailable",
+            Self::PackageManagerMissing => "PackageManagerMissing",
             Self::GitAuthFailed => "GitAuthFailed",
             Self::GitHostKeyMismatch => "GitHostKeyMismatch",
             Self::GitRepositoryNotFound => "GitRepositoryNotFound",
@@ -139,13 +148,18 @@ impl ProvisionReason {
                     Reason::Unreachable | Reason::SshUnreachable | Reason::NotRunning | Reason::Failed
                 )
             }
-            Self::GitNetwork | Self::TimedOut => true,
+            Self::GitNetwork | Self::TimedOut | Self::PackagesUnavailable => true,
             _ => false,
         }
     }
 
     fn hint(self) -> Option<&'static str> {
         match self {
+            Self::PackageNotFound => Some("check spec.proxmox.packages against the OS template's release"),
+            Self::PackagesUnavailable => {
+                Some("check that containers reach their package mirror, and proxy and DNS of the backend")
+            }
+            Self::PackageManagerMissing => Some("use an OS template of Debian or Ubuntu"),
             Self::GitAuthFailed => {
                 Some("check the token or SSH key of the repository, and that it may read it")
             }

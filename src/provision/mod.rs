@@ -1,5 +1,5 @@
 //! What is done inside a workspace's container: its name resolution, user, environment,
-//! certificates, git identity and repository.
+//! certificates, git identity and repository; and how a container becomes a template of such.
 //!
 //! One file a concern, all of them working through [`Guest`](crate::backend::Guest): nothing here
 //! knows which backend the container runs on, and nothing knows of Kubernetes. What runs in the
@@ -21,6 +21,7 @@ pub mod proxy;
 pub mod redact;
 pub mod remote_url;
 pub mod setup;
+pub mod template;
 pub mod user;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use progress::progress;
 pub use proxy::Proxy;
 pub use remote_url::RemoteUrl;
 pub use setup::{Configuration, Setup, configure};
+pub use template::{TemplateRequest, clean_command, template_job, template_outcome};
 
 /// The folder that a workspace's work is in: the mount point of its volume.
 pub const WORKSPACE_FOLDER: &str = "/workspace";

@@ -159,10 +159,8 @@ fn the_operator_never_gets_to_write_a_spec_and_people_never_a_status() {
                 assert!(own_kinds != parts, "{values}: {role}");
             } else if role == "berth-gateway" && resources.contains("workspaces") {
                 assert_eq!(verbs, BTreeSet::from(["list", "watch"]), "{values}: {role}");
-            } else if resources.contains("workspaces") {
+            } else if resources.contains("workspaces") || resources.contains("templates") {
                 assert_eq!(verbs, BTreeSet::from(["get", "list", "watch", "patch"]), "{values}: {role}");
-            } else if resources.contains("templates") {
-                assert_eq!(verbs, BTreeSet::from(["get", "list", "watch"]), "{values}: {role}");
             }
         }
     }

@@ -21,5 +21,6 @@ mod proxmox;
 mod ssh;
 mod start_up;
 mod support;
+mod template;
 mod terminal;
 mod workspace;

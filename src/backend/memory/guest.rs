@@ -51,18 +51,24 @@ impl Guest for MemoryGuest {
     async fn start_job(&self, job: JobRequest) -> Result<(), BackendError> {
         let struck = self.pass().await;
         if struck.is_ok() || self.faults.takes_effect() {
-            self.world.start_job(&self.container, &job.name);
+            self.world.start_job(&self.container, &job);
         }
         struck
     }
 
     async fn look_at_job(&self, name: &str, _patience: Duration) -> Result<JobState, BackendError> {
         self.pass().await?;
-        let Some(started) = self.world.job_started(&self.container, name) else {
+        let Some((started, refused)) = self.world.job_started(&self.container, name) else {
             return Ok(JobState::Missing);
         };
         if started.elapsed() < self.faults.delay() {
             return Ok(JobState::Running { output: "Receiving objects:  50% (1/2)".to_owned() });
+        }
+        if refused {
+            return Ok(JobState::Exited {
+                code: 3,
+                output: "E: Unable to locate package missing".to_owned(),
+            });
         }
         let id = self.container.body.id;
         let head = format!("{id}{id}{id}");

@@ -10,7 +10,7 @@ mod guest;
 mod tests;
 mod world;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
@@ -21,13 +21,15 @@ use crate::config;
 
 use super::{
     Backend, BackendError, Body, BodyRef, Change, ContainerRef, ContainerSpec, Found, Guest, HostState,
-    ImageRequest, InstanceId, OwnedItem, Owner, Reason,
+    ImageRequest, InstanceId, OwnedItem, Owner, Reason, Source, TemplatePlace,
 };
 use faults::Faults;
 use guest::MemoryGuest;
 
 /// Memory that each host says it has.
 const HOST_MEMORY: u64 = 1 << 42;
+/// The first number of containers that are made from OS templates.
+const FIRST_NUMBER: u32 = 9000;
 /// Processors that each host says it has.
 const HOST_CPUS: u32 = 64;
 
@@ -139,12 +141,27 @@ impl Backend for MemoryBackend {
         .await
     }
 
+    /// Only what is made from an OS template gets a number, as on a cluster.
+    async fn reserve(
+        &self,
+        body: &BodyRef,
+        spec: &ContainerSpec,
+        taken: &BTreeSet<u32>,
+    ) -> Result<Option<u32>, BackendError> {
+        let Ok(Source::OsTemplate(_)) = spec.image.parse() else { return Ok(None) };
+        self.read(&body.host, |world| Ok(world.free_number(FIRST_NUMBER, taken))).await
+    }
+
     async fn create(
         &self,
         body: &BodyRef,
         spec: &ContainerSpec,
         _progress: &watch::Sender<String>,
     ) -> Result<(), BackendError> {
+        if spec.image.starts_with("os:") && spec.image.contains("missing") {
+            let words = format!("there is no OS template {}", spec.image);
+            return Err(BackendError::new(Reason::ImageNotFound, words));
+        }
         self.change(&body.host, |world| world.create(&self.instance, body, spec.incarnation)).await
     }
 
@@ -175,6 +192,20 @@ impl Backend for MemoryBackend {
             container.clone(),
             self.faults.clone(),
         )))
+    }
+
+    async fn make_template(
+        &self,
+        container: &ContainerRef,
+        _progress: &watch::Sender<String>,
+    ) -> Result<(), BackendError> {
+        self.change(&container.body.host, |world| world.convert(&self.instance, container)).await
+    }
+
+    async fn template(&self, number: u32) -> Result<TemplatePlace, BackendError> {
+        let host = self.world.template(number)?;
+        self.read(&host, |_| Ok(())).await?;
+        Ok(TemplatePlace { host, storage: Some("memory".to_owned()) })
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

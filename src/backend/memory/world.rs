@@ -7,11 +7,12 @@ use std::{
     time::Instant,
 };
 
+use secrecy::ExposeSecret;
 use tokio::sync::broadcast;
 
 use crate::backend::{
     BackendError, Body, BodyId, BodyRef, Change, Container, ContainerName, ContainerRef, Found, Incarnation,
-    InstanceId, ItemKind, OwnedItem, Owner, Reason, RunState, identity,
+    InstanceId, ItemKind, JobRequest, OwnedItem, Owner, Reason, RunState, identity,
 };
 
 /// Networks that fit on a host.
@@ -46,12 +47,17 @@ struct Belongings {
     containers: BTreeMap<u32, Made>,
     network: bool,
     volumes: bool,
+    /// Its number, where it was made from an OS template.
+    number: Option<u32>,
 }
 
 struct Made {
     state: RunState,
+    /// Whether it became a template, and can not be started any more.
+    template: bool,
     boot: Option<u64>,
-    jobs: HashMap<String, Instant>,
+    /// When each was started, and whether it installs a package that does not exist.
+    jobs: HashMap<String, (Instant, bool)>,
 }
 
 impl MemoryWorld {
@@ -111,14 +117,14 @@ impl MemoryWorld {
     /// Ends a container's process behind the operator's back, as one that crashes does.
     pub fn end_containers(&self, id: BodyId) {
         self.meddle(id, |made, _| {
-            *made = Made { state: RunState::Exited, boot: made.boot, jobs: HashMap::new() };
+            *made = Made { state: RunState::Exited, boot: made.boot, ..Made::default() };
         });
     }
 
     /// Restarts a container behind the operator's back.
     pub fn restart_containers(&self, id: BodyId) {
         self.meddle(id, |made, boot| {
-            *made = Made { state: RunState::Running, boot: Some(boot), jobs: HashMap::new() };
+            *made = Made { state: RunState::Running, boot: Some(boot), ..Made::default() };
         });
     }
 
@@ -126,7 +132,10 @@ impl MemoryWorld {
     pub fn occupy(&self, host: &str, id: BodyId, instance: InstanceId, owner: Owner) {
         if let Some(host) = self.lock().hosts.get_mut(host) {
             let containers = BTreeMap::new();
-            host.bodies.insert(id, Belongings { instance, owner, containers, network: false, volumes: true });
+            host.bodies.insert(
+                id,
+                Belongings { instance, owner, containers, network: false, volumes: true, number: None },
+            );
         }
     }
 
@@ -196,7 +205,7 @@ impl MemoryWorld {
                     host: host.to_owned(),
                     id: *id,
                     owner: owner.clone(),
-                    known: crate::backend::Known::default(),
+                    known: crate::backend::Known { number: body.number, host_key: None },
                 },
                 incarnation: Incarnation(body.containers.keys().max().copied().unwrap_or(0)),
             })
@@ -235,15 +244,15 @@ impl MemoryWorld {
             containers: BTreeMap::new(),
             network: false,
             volumes: false,
+            number: body.known.number,
         });
-        belongings.network = true;
-        belongings.volumes = true;
+        // What has a number keeps its files on its own disk.
+        belongings.network = belongings.number.is_none();
+        belongings.volumes = belongings.number.is_none();
         if belongings.containers.contains_key(&incarnation.0) {
             return Ok(());
         }
-        belongings
-            .containers
-            .insert(incarnation.0, Made { state: RunState::Created, boot: None, jobs: HashMap::new() });
+        belongings.containers.insert(incarnation.0, Made::default());
         state.created += 1;
         state.watch_for_duplicates(&body.owner);
         Ok(())
@@ -254,8 +263,11 @@ impl MemoryWorld {
         state.boots += 1;
         let boot = state.boots;
         let made = state.made(instance, container)?;
+        if made.template {
+            return Err(BackendError::new(Reason::Failed, "a template can not be started"));
+        }
         if made.state != RunState::Running {
-            *made = Made { state: RunState::Running, boot: Some(boot), jobs: HashMap::new() };
+            *made = Made { state: RunState::Running, boot: Some(boot), ..Made::default() };
         }
         drop(state);
         let _ = self.changes.send(Change::Body(container.body.id));
@@ -272,6 +284,39 @@ impl MemoryWorld {
         drop(state);
         let _ = self.changes.send(Change::Body(container.body.id));
         Ok(())
+    }
+
+    /// The lowest number from `first` on that nothing has, and that is not taken.
+    pub(super) fn free_number(&self, first: u32, taken: &BTreeSet<u32>) -> Option<u32> {
+        let state = self.lock();
+        let bodies = || state.hosts.values().flat_map(|host| host.bodies.values());
+        (first..).find(|number| !taken.contains(number) && !bodies().any(|body| body.number == Some(*number)))
+    }
+
+    /// Makes a template of a container.
+    pub(super) fn convert(
+        &self,
+        instance: &InstanceId,
+        container: &ContainerRef,
+    ) -> Result<(), BackendError> {
+        let mut state = self.lock();
+        let made = state.made(instance, container)?;
+        if made.state == RunState::Running {
+            return Err(BackendError::new(Reason::Failed, "the container is running"));
+        }
+        made.template = true;
+        Ok(())
+    }
+
+    /// The host of a template.
+    pub(super) fn template(&self, number: u32) -> Result<String, BackendError> {
+        let state = self.lock();
+        let is_it = |body: &Belongings| {
+            body.number == Some(number) && body.containers.values().any(|made| made.template)
+        };
+        let found = state.hosts.iter().find(|(_, host)| host.bodies.values().any(is_it));
+        let missing = || BackendError::new(Reason::TemplateMissing, format!("there is no template {number}"));
+        found.map(|(name, _)| name.clone()).ok_or_else(missing)
     }
 
     pub(super) fn remove_container(
@@ -323,18 +368,20 @@ impl MemoryWorld {
         }
     }
 
-    pub(super) fn start_job(&self, container: &ContainerRef, name: &str) {
+    pub(super) fn start_job(&self, container: &ContainerRef, job: &JobRequest) {
+        let packages = job.env.get("BERTH_TEMPLATE_PACKAGES");
+        let refused = packages.is_some_and(|packages| packages.expose_secret().ends_with(" missing"));
         let mut state = self.lock();
         let body = state
             .hosts
             .get_mut(&container.body.host)
             .and_then(|host| host.bodies.get_mut(&container.body.id));
         if let Some(made) = body.and_then(|body| body.containers.get_mut(&container.incarnation.0)) {
-            made.jobs.entry(name.to_owned()).or_insert_with(Instant::now);
+            made.jobs.entry(job.name.clone()).or_insert_with(|| (Instant::now(), refused));
         }
     }
 
-    pub(super) fn job_started(&self, container: &ContainerRef, name: &str) -> Option<Instant> {
+    pub(super) fn job_started(&self, container: &ContainerRef, name: &str) -> Option<(Instant, bool)> {
         let state = self.lock();
         let body = state.hosts.get(&container.body.host)?.bodies.get(&container.body.id)?;
         body.containers.get(&container.incarnation.0)?.jobs.get(name).copied()
@@ -387,6 +434,12 @@ impl State {
         if containers > 1 {
             self.duplicates.push(owner.to_string());
         }
+    }
+}
+
+impl Default for Made {
+    fn default() -> Self {
+        Self { state: RunState::Created, template: false, boot: None, jobs: HashMap::new() }
     }
 }
 

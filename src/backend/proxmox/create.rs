@@ -29,8 +29,9 @@ use crate::backend::{BackendError, BodyRef, ContainerSpec, Reason, Source};
 
 /// Time between two looks at something that only time changes.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long after a lost answer its work may still begin. A node's proxy gives up after 30 s.
-const LATE: Duration = Duration::from_secs(40);
+/// How long after a lost answer its work is looked for. It may begin later still, and then takes
+/// nothing amiss: whoever asks again for the same VMID is refused, and finds the same mark there.
+const LATE: Duration = Duration::from_secs(3);
 
 /// Disk of a container that is made from an OS template, where none is asked for.
 const OS_TEMPLATE_DISK: u64 = 8 << 30;

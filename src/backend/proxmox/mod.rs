@@ -25,6 +25,7 @@ use super::{
 use crate::config;
 
 mod allocate;
+pub mod check;
 pub mod client;
 mod cluster;
 mod create;

@@ -33,7 +33,7 @@ pub(super) async fn ensure(cluster: &Cluster, place: &Place) -> Result<(), Backe
 }
 
 /// Where a node is reached: by its name, unless another address is configured.
-fn target(host_ssh: &HostSsh, node: &NodeName) -> Target {
+pub(super) fn target(host_ssh: &HostSsh, node: &NodeName) -> Target {
     let address = host_ssh.addresses.get(node.as_str()).map_or(node.as_str(), String::as_str);
     let with_port = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
     // An address of IPv6 has colons of its own, and its port behind brackets.

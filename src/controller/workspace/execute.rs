@@ -1,21 +1,14 @@
 //! Carrying out one planned action. What is learnt goes into the record; the next plan, made from
 //! a new look at the backend, decides how to go on.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     api::{Configured, GitStatus, Operation, condition},
-    backend::{
-        BodyId, ContainerRef, ContainerSpec, DnsMode, Guest, ImageRequest, Incarnation, JobState, Pull,
-        Reason, identity,
-    },
+    backend::{ContainerRef, DnsMode, Guest, Incarnation, JobState, identity},
     config::BackendConfig,
     controller::{
         context::TaskResult,
@@ -28,7 +21,6 @@ use super::{
     JOB_CLONE, OPERATION_CLONE, agent,
     pass::{CRASHES, Pass},
     phase::Step,
-    placement,
     plan::{Crash, Observed, Plan, Search, clone_handle, clone_job_on},
     power::PowerState,
     problem::Problem,
@@ -77,7 +69,7 @@ impl From<kube::Error> for Stop {
 }
 
 /// Gives an error its step.
-fn at<E: Into<Problem>>(step: Step) -> impl FnOnce(E) -> Stop {
+pub(super) fn at<E: Into<Problem>>(step: Step) -> impl FnOnce(E) -> Stop {
     move |error| Stop::Problem(step, error.into())
 }
 
@@ -125,11 +117,11 @@ impl Pass<'_> {
         }
     }
 
-    fn present(&self) -> Incarnation {
+    pub(super) fn present(&self) -> Incarnation {
         self.record.body.as_ref().map_or(Incarnation::FIRST, |body| body.incarnation)
     }
 
-    fn container(
+    pub(super) fn container(
         &self,
         incarnation: Incarnation,
         step: Step,
@@ -204,80 +196,6 @@ impl Pass<'_> {
         Ok(Flow::Continue)
     }
 
-    /// Chooses id and host, once everything that the spec refers to is there.
-    async fn assign(&mut self, desired: &Desired) -> Result<Flow, Stop> {
-        self.check_quota().map_err(at(Step::Initializing))?;
-        let mut references = References::new(self.context.client.clone());
-        references.check(desired).await.map_err(at(Step::Initializing))?;
-        let host = self.choose_host(desired).await.map_err(at(Step::Initializing))?;
-        // From here on there may be something, whatever becomes of the status.
-        self.context.note_without_body(self.uid(), false);
-        self.record.body = Some(RecordedBody {
-            id: BodyId::random(),
-            incarnation: Incarnation::FIRST,
-            backend: desired.backend.clone(),
-            host,
-            number: None,
-            resolved: desired.resolved.clone(),
-            template: desired.template.as_ref().map(|template| template.snapshot.clone()),
-        });
-        self.record.restart_nonce.clone_from(&desired.restart_nonce);
-        Ok(Flow::Continue)
-    }
-
-    fn check_quota(&self) -> Result<(), Problem> {
-        let limit = self.context.config.limits.workspaces_per_namespace;
-        let namespace = &self.subject.owner.namespace;
-        if limit == 0 {
-            return Ok(());
-        }
-        let used = self
-            .context
-            .objects
-            .workspaces()
-            .iter()
-            .filter(|other| other.metadata.namespace.as_ref() == Some(namespace))
-            .filter(|other| other.status.as_ref().is_some_and(|status| status.id.is_some()))
-            .count();
-        if used < limit as usize {
-            return Ok(());
-        }
-        let message = format!("namespace {namespace:?} has {used} workspaces, and {limit} are allowed");
-        Err(Problem::transient(condition::ACCEPTED, "QuotaExceeded", message)
-            .hint("delete one that is no longer needed"))
-    }
-
-    async fn choose_host(&self, desired: &Desired) -> Result<String, Problem> {
-        let unreachable =
-            |message: String| Problem::transient(condition::BACKEND_READY, "BackendUnreachable", message);
-        let backend = self
-            .context
-            .backends
-            .get(&desired.backend)
-            .ok_or_else(|| unreachable(format!("backend {:?} is not there", desired.backend)))?;
-        let mut hosts = backend.hosts();
-        if let Some(possible) = backend.hosts_of_image(&desired.resolved.image).await? {
-            let pinned = desired.pinned_host.as_ref().filter(|pinned| !possible.contains(pinned));
-            if let Some(pinned) = pinned {
-                let message =
-                    format!("{pinned:?} does not have the template's storage; {} do", possible.join(", "));
-                return Err(Problem::permanent(condition::BACKEND_READY, "NodeUnsuitable", message));
-            }
-            hosts.retain(|host| possible.contains(&host.name));
-        }
-        let mut committed: BTreeMap<&str, u64> = BTreeMap::new();
-        let others = self.context.objects.workspaces();
-        for resolved in others.iter().filter_map(|other| other.status.as_ref()?.resolved.as_ref()) {
-            if resolved.backend == desired.backend
-                && let (Some(host), Ok(memory)) =
-                    (&resolved.host, resolved.memory.parse::<crate::config::Bytes>())
-            {
-                *committed.entry(host).or_default() += memory.0;
-            }
-        }
-        placement::place(&hosts, desired.pinned_host.as_deref(), &committed).map_err(unreachable)
-    }
-
     fn change_incarnation(&mut self, incarnation: Incarnation) {
         if let Some(body) = &mut self.record.body {
             body.incarnation = incarnation;
@@ -303,87 +221,13 @@ impl Pass<'_> {
         self.record.container_seen = false;
     }
 
-    async fn create(&mut self, desired: &Desired) -> Result<Flow, Stop> {
-        let step = Step::CreatingContainer;
-        let (backend, container) = self.container(self.present(), step)?;
-        let Some(body) = &self.record.body else { return Ok(Flow::Continue) };
-        let resolved = body.resolved.clone();
-        let host = body.host.clone();
-        if self.context.tasks.is_running(self.uid(), TaskKind::Create) {
-            // The image is there by then.
-        } else if !self.context.tasks.is_running(self.uid(), TaskKind::PrepareImage) {
-            let image = self.image_request(desired, &resolved.image).await.map_err(at(step))?;
-            let backend = Arc::clone(&backend);
-            let prepare = |progress| async move {
-                backend.prepare_image(&host, &image, &progress).await.map(|()| None)
-            };
-            if let Some(flow) = self.wait_for(TaskKind::PrepareImage, step, prepare).await? {
-                return Ok(flow);
-            }
-        } else if let Some(flow) = self.wait_for(TaskKind::PrepareImage, step, |_| async { Ok(None) }).await?
-        {
-            return Ok(flow);
-        }
-        let spec = ContainerSpec {
-            incarnation: container.incarnation,
-            image: resolved.image,
-            user: resolved.user,
-            hostname: self.subject.owner.name.clone(),
-            cpu_millis: resolved.cpu.0,
-            memory_bytes: resolved.memory.0,
-            pids: resolved.pids,
-            dns_servers: desired.dns_servers.clone(),
-            infrastructure: desired.infrastructure.clone(),
-        };
-        if self.record.body.as_ref().is_some_and(|body| body.number.is_none())
-            && !self.context.tasks.is_running(self.uid(), TaskKind::Create)
-            && let Some(number) =
-                backend.reserve(&container.body, &spec, &self.numbers_taken()).await.map_err(at(step))?
-        {
-            if let Some(body) = &mut self.record.body {
-                body.number = Some(number);
-            }
-            // Written before anything is made: whatever happens next, the number leads back here.
-            self.say(Some(desired), &Progress::Doing { step, message: None }).await?;
-        }
-        let (backend, container) = self.container(self.present(), step)?;
-        let create =
-            |progress| async move { backend.create(&container.body, &spec, &progress).await.map(|()| None) };
-        match self.wait_for(TaskKind::Create, step, create).await {
-            Err(Stop::Problem(_, problem)) if problem.reason == Reason::NumberTaken.as_str() => {
-                if let Some(body) = &mut self.record.body {
-                    body.number = None;
-                }
-                Err(Stop::Problem(step, problem))
-            }
-            Err(stop) => Err(stop),
-            Ok(Some(flow)) => Ok(flow),
-            Ok(None) => Ok(Flow::Continue),
-        }
-    }
-
-    /// The numbers that are written down for other workspaces, and for Templates.
-    fn numbers_taken(&self) -> BTreeSet<u32> {
-        let Some(backend) = self.record.body.as_ref().map(|body| body.backend.as_str()) else {
-            return BTreeSet::new();
-        };
-        self.context.objects.numbers(backend, &self.context.config)
-    }
-
-    async fn image_request(&self, desired: &Desired, image: &str) -> Result<ImageRequest, Problem> {
-        let (pull, credentials) = match &desired.template {
-            Some(template) => {
-                let mut references = References::new(self.context.client.clone());
-                let names = &template.pull_secrets;
-                (template.pull, references.registry_credentials(&template.snapshot.namespace, names).await?)
-            }
-            None => (Pull::IfNotPresent, Vec::new()),
-        };
-        Ok(ImageRequest { image: image.to_owned(), pull, credentials })
-    }
-
     /// Runs a task; `None` when it has ended well.
-    async fn wait_for<F, Fut>(&self, kind: TaskKind, step: Step, start: F) -> Result<Option<Flow>, Stop>
+    pub(super) async fn wait_for<F, Fut>(
+        &self,
+        kind: TaskKind,
+        step: Step,
+        start: F,
+    ) -> Result<Option<Flow>, Stop>
     where
         F: FnOnce(tokio::sync::watch::Sender<String>) -> Fut,
         Fut: Future<Output = TaskResult> + Send + 'static,

@@ -17,7 +17,7 @@ use super::{
     power::PowerState,
     problem::Problem,
     record::{Record, StandingError},
-    validate::{Desired, Subject, WayOut},
+    validate::{DeletionRequest, Desired, Subject, WayOut},
 };
 
 /// What was found on the backend.
@@ -355,7 +355,7 @@ pub enum DeletionPlan {
     Release,
 }
 
-/// The next action for an object that is being deleted. `found` says whether the backend was
+/// The next action for a Workspace that is being deleted. `searched` says whether the backends were
 /// searched for a body whose id is not known, and how that ended.
 pub fn plan_deletion(
     subject: &Subject,
@@ -365,8 +365,25 @@ pub fn plan_deletion(
     limits: Limits,
     now: Timestamp,
 ) -> DeletionPlan {
-    let Some(request) = &subject.deletion else { return DeletionPlan::Release };
-    if request.way_out == Some(WayOut::Orphan) || !subject.has_finalizer {
+    match &subject.deletion {
+        Some(request) if subject.has_finalizer => {
+            plan_removal(request, record.body.is_some(), observed, searched, limits, now)
+        }
+        _ => DeletionPlan::Release,
+    }
+}
+
+/// The next action for whatever holds our finalizer and is being deleted, given whether it is known
+/// to have a body.
+pub fn plan_removal(
+    request: &DeletionRequest,
+    has_body: bool,
+    observed: &Observed,
+    searched: Option<&Result<(), BackendError>>,
+    limits: Limits,
+    now: Timestamp,
+) -> DeletionPlan {
+    if request.way_out == Some(WayOut::Orphan) {
         return DeletionPlan::Release;
     }
     let waited = Duration::try_from(now.duration_since(request.since)).unwrap_or_default();
@@ -374,7 +391,7 @@ pub fn plan_deletion(
     let unreachable = |error: &BackendError| {
         if patience_ended { DeletionPlan::Ledger } else { DeletionPlan::Wait(Problem::from(error.clone())) }
     };
-    if record.body.is_none() {
+    if !has_body {
         return match searched {
             None => DeletionPlan::Find,
             Some(Ok(())) => DeletionPlan::Release,
@@ -388,7 +405,7 @@ pub fn plan_deletion(
         Observed::Failed(error) => unreachable(error),
         Observed::Nothing => unreachable(&BackendError::new(
             crate::backend::Reason::Unreachable,
-            "the operator's configuration no longer has this workspace's backend",
+            "the operator's configuration no longer has the backend",
         )),
     }
 }

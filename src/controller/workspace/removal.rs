@@ -153,6 +153,8 @@ impl Pass<'_> {
             backend: body.map(|body| body.backend.clone()),
             host: body.map(|body| body.host.clone()),
             id: body.map(|body| body.id.to_string()),
+            number: body.and_then(|body| body.number),
+            everything: false,
             since: Timestamp::now().to_string(),
         };
         self.context.ledger.add(&entry).await?;

@@ -61,18 +61,27 @@ pub enum WayOut {
     Orphan,
 }
 
+impl WayOut {
+    /// The one that an object's annotations ask for, by its own uid.
+    pub fn of(object: &impl ResourceExt) -> Option<Self> {
+        let uid = object.uid()?;
+        let annotated = |name: &str| object.annotations().get(name) == Some(&uid);
+        if annotated(api::ANNOTATION_ORPHAN) {
+            Some(Self::Orphan)
+        } else if annotated(api::ANNOTATION_FORCE) {
+            Some(Self::Force)
+        } else {
+            None
+        }
+    }
+}
+
 impl Subject {
     /// Reads the metadata.
     pub fn parse(workspace: &Workspace) -> Self {
         let uid = workspace.uid().unwrap_or_default();
         let annotated = |name: &str| workspace.annotations().get(name);
-        let way_out = if annotated(api::ANNOTATION_ORPHAN) == Some(&uid) {
-            Some(WayOut::Orphan)
-        } else if annotated(api::ANNOTATION_FORCE) == Some(&uid) {
-            Some(WayOut::Force)
-        } else {
-            None
-        };
+        let way_out = WayOut::of(workspace);
         let retain_volumes = workspace.spec.deletion.as_ref().is_some_and(|deletion| deletion.retain_volumes);
         Self {
             owner: Owner {

@@ -8,6 +8,7 @@
 mod cases;
 mod docker;
 mod memory;
+mod proxmox;
 mod stage;
 mod table;
 
@@ -16,12 +17,15 @@ pub use docker::DockerStage;
 pub use stage::Stage;
 
 /// The names of the stages in [`CASES`], and what people call them.
-const STAGES: &[(&str, &str)] = &[("docker", "Docker"), ("memory", "in memory")];
+const STAGES: &[(&str, &str)] = &[("docker", "Docker"), ("memory", "in memory"), ("proxmox", "Proxmox VE")];
 
 /// A stage by its name in [`CASES`].
 macro_rules! stage_of {
     (docker) => {
         $crate::lifecycle::docker::DockerStage
+    };
+    (proxmox) => {
+        $crate::lifecycle::proxmox::ProxmoxStage
     };
     (memory) => {
         $crate::lifecycle::memory::MemoryStage
@@ -69,7 +73,7 @@ macro_rules! cases {
 cases! {
     "Making" {
         becomes_ready = "A Workspace with a repository, variables and limits becomes Ready":
-            making::becomes_ready() on docker memory;
+            making::becomes_ready() on docker memory proxmox;
         corrected_template_counts = "`ImageNotFound`; a corrected Template counts until there is a container":
             making::corrected_template_counts() on docker memory;
         place_taken_by_somebody_else = "`NameConflict`: a container of somebody else has the name, and stays untouched":
@@ -77,12 +81,12 @@ cases! {
     }
     "Failures before anything is made" {
         secret_missing = "`SecretNotFound`": failures::before_anything_is_made(failures::SECRET) on docker memory;
-        secret_key_missing = "`SecretKeyNotFound`": failures::before_anything_is_made(failures::SECRET_KEY) on docker memory;
-        config_map_missing = "`ConfigMapNotFound`": failures::before_anything_is_made(failures::CONFIG_MAP) on docker memory;
-        reserved_variable = "`EnvironmentInvalid`": failures::before_anything_is_made(failures::RESERVED_VARIABLE) on docker memory;
-        template_missing = "`TemplateNotFound`": failures::before_anything_is_made(failures::TEMPLATE) on docker memory;
-        template_not_shared = "`TemplateForbidden`": failures::before_anything_is_made(failures::FOREIGN_TEMPLATE) on docker memory;
-        backend_missing = "`BackendNotFound`": failures::before_anything_is_made(failures::BACKEND) on docker memory;
+        secret_key_missing = "`SecretKeyNotFound`": failures::before_anything_is_made(failures::SECRET_KEY) on docker memory proxmox;
+        config_map_missing = "`ConfigMapNotFound`": failures::before_anything_is_made(failures::CONFIG_MAP) on docker memory proxmox;
+        reserved_variable = "`EnvironmentInvalid`": failures::before_anything_is_made(failures::RESERVED_VARIABLE) on docker memory proxmox;
+        template_missing = "`TemplateNotFound`": failures::before_anything_is_made(failures::TEMPLATE) on docker memory proxmox;
+        template_not_shared = "`TemplateForbidden`": failures::before_anything_is_made(failures::FOREIGN_TEMPLATE) on docker memory proxmox;
+        backend_missing = "`BackendNotFound`": failures::before_anything_is_made(failures::BACKEND) on docker memory proxmox;
         host_missing = "`HostNotFound`": failures::before_anything_is_made(failures::HOST) on docker memory;
         limit_exceeded = "`ResourceLimitExceeded`": failures::before_anything_is_made(failures::LIMIT) on docker memory;
         what_was_missing_comes = "What was missing comes, and the Workspace goes on by itself":
@@ -90,42 +94,42 @@ cases! {
     }
     "Power" {
         suspended_and_resumed = "Suspended and resumed, with everything kept": power::suspended_and_resumed() on docker memory;
-        ends_by_itself = "The container ends by itself, and is started again": power::ends_by_itself() on docker memory;
+        ends_by_itself = "The container ends by itself, and is started again": power::ends_by_itself() on docker memory proxmox;
         restarted_by_others = "Somebody restarts the container on its host; it is set up again":
-            power::restarted_by_others() on docker memory;
-        restarted_on_request = "`restartNonce` restarts the container": power::restarted_on_request() on docker memory;
+            power::restarted_by_others() on docker memory proxmox;
+        restarted_on_request = "`restartNonce` restarts the container": power::restarted_on_request() on docker memory proxmox;
     }
     "The operator is killed" {
-        killed_initializing = "in `Initializing`": crash::killed_in("Initializing") on docker memory;
-        killed_creating = "in `CreatingContainer`": crash::killed_in("CreatingContainer") on docker memory;
-        killed_starting = "in `StartingContainer`": crash::killed_in("StartingContainer") on docker memory;
-        killed_configuring = "in `ConfiguringNetwork`": crash::killed_in("ConfiguringNetwork") on docker memory;
-        killed_cloning = "in `CloningRepository`": crash::killed_in("CloningRepository") on docker memory;
-        killed_suspending = "while it suspends": crash::killed_while_suspending() on docker memory;
-        killed_removing = "while it removes": crash::killed_while_removing() on docker memory;
+        killed_initializing = "in `Initializing`": crash::killed_in("Initializing") on docker memory proxmox;
+        killed_creating = "in `CreatingContainer`": crash::killed_in("CreatingContainer") on docker memory proxmox;
+        killed_starting = "in `StartingContainer`": crash::killed_in("StartingContainer") on docker memory proxmox;
+        killed_configuring = "in `ConfiguringNetwork`": crash::killed_in("ConfiguringNetwork") on docker memory proxmox;
+        killed_cloning = "in `CloningRepository`": crash::killed_in("CloningRepository") on docker memory proxmox;
+        killed_suspending = "while it suspends": crash::killed_while_suspending() on docker memory proxmox;
+        killed_removing = "while it removes": crash::killed_while_removing() on docker memory proxmox;
     }
     "Something is lost" {
-        status_lost = "The status, while the operator watches": loss::status_lost(true) on docker memory;
-        status_lost_unseen = "The status, while no operator is there": loss::status_lost(false) on docker memory;
-        status_lost_suspended = "The status of a suspended Workspace": loss::status_lost_while_suspended() on docker memory;
-        status_lost_making = "The status, while the container is made": loss::status_lost_while_it_is_made() on docker memory;
-        status_lost_deleted = "The status, and then the Workspace is deleted": loss::status_lost_before_the_deletion() on docker memory;
+        status_lost = "The status, while the operator watches": loss::status_lost(true) on docker memory proxmox;
+        status_lost_unseen = "The status, while no operator is there": loss::status_lost(false) on docker memory proxmox;
+        status_lost_suspended = "The status of a suspended Workspace": loss::status_lost_while_suspended() on docker memory proxmox;
+        status_lost_making = "The status, while the container is made": loss::status_lost_while_it_is_made() on docker memory proxmox;
+        status_lost_deleted = "The status, and then the Workspace is deleted": loss::status_lost_before_the_deletion() on docker memory proxmox;
         container_lost = "The container; another one gets the same volumes": loss::container_lost() on docker memory;
         status_and_container_lost = "Status and container": loss::status_and_container_lost() on docker memory;
     }
     "The backend is away" {
         outage_over = "An outage is said, and over when the backend is back": outage::comes_and_goes() on docker memory;
-        outage_making = "While the container is made": outage::while_it_is_made() on docker memory;
-        outage_short = "A short outage disturbs nothing": outage::over_at_once() on docker memory;
-        outage_at_start = "The operator starts while it is away": outage::operator_starts_in_it() on docker memory;
-        outage_deletion = "A deletion waits for it": outage::deletion_in_it() on docker memory;
+        outage_making = "While the container is made": outage::while_it_is_made() on docker memory proxmox;
+        outage_short = "A short outage disturbs nothing": outage::over_at_once() on docker memory proxmox;
+        outage_at_start = "The operator starts while it is away": outage::operator_starts_in_it() on docker memory proxmox;
+        outage_deletion = "A deletion waits for it": outage::deletion_in_it() on docker memory proxmox;
         outage_ledger = "A deletion waits no longer than `timeouts.deletion`; the rest is in the ledger":
-            removal::backend_does_not_come_back_in_time() on docker memory;
-        last_ways_out = "`berth.dev/force` and `berth.dev/orphan`": removal::last_ways_out() on docker memory;
+            removal::backend_does_not_come_back_in_time() on docker memory proxmox;
+        last_ways_out = "`berth.dev/force` and `berth.dev/orphan`": removal::last_ways_out() on docker memory proxmox;
     }
     "Deletion" {
-        deleted_in_a_phase = "From `Pending`, `Failed`, `Suspended` and `Running`": removal::from_every_phase() on docker memory;
-        deleted_in_a_step = "In the middle of each step": removal::from_every_step() on docker memory;
-        volumes_retained = "`retainVolumes` keeps the volumes and nothing else": removal::retained_volumes_stay() on docker memory;
+        deleted_in_a_phase = "From `Pending`, `Failed`, `Suspended` and `Running`": removal::from_every_phase() on docker memory proxmox;
+        deleted_in_a_step = "In the middle of each step": removal::from_every_step() on docker memory proxmox;
+        volumes_retained = "`retainVolumes` keeps the volumes and nothing else": removal::retained_volumes_stay() on docker memory proxmox;
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Cause, Client, ClusterGuest, ContainerStatus, Error, NodeName, PoolName, VmId,
+    Cause, Client, ClusterGuest, ContainerStatus, Error, InterfaceName, NodeName, PoolName, VmId,
     call::{Call, Parameters},
     wire,
 };
@@ -95,6 +95,15 @@ impl Client {
         self.transport.call(Call::get(&["nodes"])).await
     }
 
+    /// The bridges of a node that the token may use, virtual networks among them.
+    pub async fn bridges(&self, node: &NodeName) -> Result<BTreeSet<InterfaceName>, Error> {
+        let parameters = Parameters::default().text("type", "any_bridge");
+        let call = Call::get(&["nodes", node.as_str(), "network"]).with(parameters);
+        let listed: Vec<SentInterface> = self.transport.call(call).await?;
+        // A name that no container could be given is of no use.
+        Ok(listed.into_iter().filter_map(|sent| sent.iface.parse().ok()).collect())
+    }
+
     /// The containers on a node that the token may see.
     pub async fn containers(&self, node: &NodeName) -> Result<Vec<ContainerStatus>, Error> {
         self.transport.call(Call::get(&["nodes", node.as_str(), "lxc"]).at(node, None)).await
@@ -122,6 +131,11 @@ impl Client {
 
 fn online<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(wire::optional_text(deserializer)?.as_deref() == Some("online"))
+}
+
+#[derive(Deserialize)]
+struct SentInterface {
+    iface: String,
 }
 
 #[derive(Deserialize)]

@@ -136,3 +136,19 @@ pub fn node_status(call: &Call) -> Answer {
     })
     .into()
 }
+
+/// `GET /nodes/{node}/network`: the node has bridges and nothing else. Asked for bridges, it shows
+/// those that the caller may use or audit.
+pub fn network(call: &Call) -> Answer {
+    let state = call.cluster.state();
+    let kind = call.params.get("type");
+    let asked = kind.is_none_or(|kind| matches!(kind, "bridge" | "any_bridge" | "any_local_bridge"));
+    let node = state.nodes.get(&call.node).filter(|_| asked);
+    let bridges = node.into_iter().flat_map(|node| &node.bridges).filter(|name| {
+        let path = format!("/sdn/zones/localnetwork/{name}");
+        !kind.is_some_and(|kind| kind.starts_with("any_"))
+            || state.may(&call.identity, &path, &["SDN.Audit", "SDN.Use"])
+    });
+    json!(bridges.map(|name| json!({"iface": name, "type": "bridge", "active": 1})).collect::<Vec<_>>())
+        .into()
+}

@@ -144,11 +144,7 @@ fn copied(call: &Call, state: &State, section: &Section) -> Result<Section, Fail
         !left_out.contains(&key.as_str()) && !numbered("mp") && !numbered("unused")
     });
     for (_, value) in copy.values.iter_mut().filter(|(key, _)| network::is_card(key)) {
-        let keys = network::keys(value);
-        if let Some(bridge) = keys.get("bridge") {
-            let tag = keys.get("tag").map(|tag| format!("/{tag}")).unwrap_or_default();
-            state.require(&call.identity, &format!("/sdn/zones/localnetwork/{bridge}{tag}"), &["SDN.Use"])?;
-        }
+        network::may_use(state, &call.identity, value)?;
         *value = network::with_fresh_hwaddr(value);
     }
     for key in ["hostname", "description"] {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rand::Rng as _;
 
-use crate::containers::Nic;
+use crate::{access::Identity, cluster::state::State, containers::Nic, failure::Failure};
 
 /// The keys of a card.
 pub fn keys(value: &str) -> BTreeMap<&str, &str> {
@@ -16,6 +16,18 @@ pub fn joined(keys: &BTreeMap<&str, &str>) -> String {
     let name = keys.get("name").map(|name| format!("name={name}"));
     let rest = keys.iter().filter(|(key, _)| **key != "name").map(|(key, value)| format!("{key}={value}"));
     name.into_iter().chain(rest).collect::<Vec<_>>().join(",")
+}
+
+/// Refuses a caller who may not use the card's bridge, or the VLAN on it.
+///
+/// # Errors
+///
+/// 403 with the bridge's path.
+pub fn may_use(state: &State, identity: &Identity, value: &str) -> Result<(), Failure> {
+    let keys = keys(value);
+    let Some(bridge) = keys.get("bridge") else { return Ok(()) };
+    let tag = keys.get("tag").map(|tag| format!("/{tag}")).unwrap_or_default();
+    state.require(identity, &format!("/sdn/zones/localnetwork/{bridge}{tag}"), &["SDN.Use"])
 }
 
 /// A card as it is stored: with its hardware address, a new one unless it is given.

@@ -29,7 +29,12 @@ pub fn may_change(
     let privilege = match stem {
         "cores" | "cpulimit" | "cpuunits" => "VM.Config.CPU",
         "memory" | "swap" => "VM.Config.Memory",
-        "net" | "hostname" | "nameserver" | "searchdomain" => "VM.Config.Network",
+        "net" => {
+            state.require(identity, path, &["VM.Config.Network"])?;
+            let cards = [config.get(key), value].into_iter().flatten();
+            return cards.into_iter().try_for_each(|card| network::may_use(state, identity, card));
+        }
+        "hostname" | "nameserver" | "searchdomain" => "VM.Config.Network",
         "rootfs" | "mp" | "unused" => {
             if value.is_some_and(|value| volumes::volume(value).starts_with('/')) {
                 let kind = if volumes::volume(value.unwrap_or_default()).starts_with("/dev/") {

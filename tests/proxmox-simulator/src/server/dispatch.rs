@@ -29,6 +29,7 @@ pub async fn run(method: &str, pattern: &str, call: &Call) -> Result<Answer, Fai
         ("GET", "/cluster/nextid") => reads::next_id(call),
         ("GET", "/cluster/resources") => Ok(reads::resources(call)),
         ("GET", "/nodes") => Ok(reads::nodes(call)),
+        ("GET", "/nodes/{node}/network") => Ok(reads::network(call)),
         ("GET", "/nodes/{node}/status") => Ok(reads::node_status(call)),
         ("GET", "/nodes/{node}/storage") => storage::list(call),
         ("GET", "/nodes/{node}/storage/{storage}/status") => storage::status(call),
