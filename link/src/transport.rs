@@ -33,12 +33,16 @@ pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Written bytes go out together once there are this many, or when they are flushed.
 const COALESCE: usize = 64 << 10;
+/// Most bytes that are read from the connection at once. Every link keeps a buffer of this size,
+/// idle or not, and a gateway has thousands.
+const READ_BUFFER: usize = 32 << 10;
 
 /// Limits of the WebSocket itself.
 pub fn websocket_config() -> WebSocketConfig {
     WebSocketConfig::default()
         .max_message_size(Some(1 << 20))
         .max_frame_size(Some(1 << 20))
+        .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
         .max_write_buffer_size(4 << 20)
 }
