@@ -7,7 +7,7 @@ use berth::backend::proxmox::client::Change;
 use serde_json::{Value, json};
 
 use super::scene::{Scene, vmid};
-use crate::support::{Operator, eventually, objects::*};
+use crate::support::{eventually, objects::*};
 
 /// Outside the range that the operator gives out.
 const THEIRS: u32 = 300;
@@ -109,7 +109,7 @@ async fn neither_a_virtual_machine_nor_a_template_nor_nothing_is_taken_over() {
     scene.cluster.simulated.state().guests.get_mut(&302).unwrap().config.set("template", "1");
     let before = [301, 302].map(|vmid| scene.cluster.text(vmid));
     for (name, vmid, reason) in
-        [("machine", 301, "VmidInUse"), ("template", 302, "VmidInUse"), ("nothing", 303, "NotFound")]
+        [("machine", 301, "NotFound"), ("template", 302, "VmidInUse"), ("nothing", 303, "NotFound")]
     {
         workspace(&scene.namespace, name, wanted(json!({"vmid": vmid, "adoptExisting": true}))).await;
         let refused = broken(&scene.namespace, name, reason).await;
@@ -144,7 +144,5 @@ async fn the_container_of_another_workspace_is_not_taken_over() {
     let found = until(&scene.namespace, "one", "as it was", super::scene::is_running).await;
     assert_eq!(vmid(&found), Some(taken));
     scene.remove("one").await;
-    let Scene { operator, namespace, .. } = scene;
-    drop::<Operator>(operator);
-    namespace.delete().await;
+    scene.close().await;
 }

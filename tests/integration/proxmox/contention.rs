@@ -146,10 +146,12 @@ async fn take_what_is_written_down(cluster: &Cluster, namespace: &Namespace, mos
     let api: Api<Workspace> = namespace.api();
     let mut taken = BTreeSet::new();
     while taken.len() < most {
-        let all = api.list(&ListParams::default()).await.expect("no answer");
-        let found = all.iter().filter_map(vmid).find(|vmid| cluster.take(*vmid, "Ann's", false));
-        taken.extend(found);
-        tokio::task::yield_now().await;
+        let found = eventually(PATIENCE, "a VMID is written down", || async {
+            let all = api.list(&ListParams::default()).await.expect("no answer");
+            let written: Vec<u32> = all.iter().filter_map(vmid).collect();
+            written.iter().copied().find(|vmid| cluster.take(*vmid, "Ann's", false)).ok_or(written)
+        });
+        taken.insert(found.await);
     }
     taken
 }
@@ -211,9 +213,16 @@ async fn more_workspaces_than_vmids_wait_until_one_is_free() {
     }
     delete(&scene.namespace, "one").await;
     gone(&scene.namespace, "one").await;
-    scene.running("three").await;
+    eventually(PATIENCE, "somebody has the VMID that became free", || async {
+        let waiting =
+            scene.namespace.api::<Workspace>().list(&ListParams::default()).await.expect("no answer");
+        if waiting.iter().any(|one| vmid(one) == Some(1000)) { Ok(()) } else { Err(scene.operator.log()) }
+    })
+    .await;
     scene.cluster.release(1001);
-    scene.running("four").await;
+    for name in ["three", "four"] {
+        scene.running(name).await;
+    }
     let given = vmids(&scene.namespace, &["two", "three", "four"].map(str::to_owned)).await;
     assert_eq!(given, (1000..=1002).collect());
     for name in ["two", "three", "four"] {

@@ -12,6 +12,7 @@ mod killed;
 mod life;
 mod locks;
 mod nodes;
+mod orphans;
 mod rights;
 mod scene;
 mod template;

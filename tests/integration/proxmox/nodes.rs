@@ -104,16 +104,24 @@ async fn that_goes_takes_only_its_own_workspaces_along_and_brings_them_back() {
 /// The operator has looked at the cluster before the move, and does not for a while after it.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_a_container_was_moved_to_it_is_still_the_workspaces() {
-    let scene = Scene::with(CLOCK, |pve| pve["pollInterval"] = json!("10m")).await;
+    let mut scene = Scene::with(CLOCK, |pve| pve["pollInterval"] = json!("10m")).await;
     workspace(&scene.namespace, "one", small()).await;
     let moved = scene.running("one").await;
-    scene.cluster.simulated.state().guests.get_mut(&moved).unwrap().node = "pve2".to_owned();
-    let looks = || {
-        let path = format!("/nodes/pve2/lxc/{moved}/config");
+    scene.operator.kill().await;
+    scene.cluster.simulated.faults.forget();
+    scene.operator.restart().await;
+    let reads = |path: &str| {
         scene.cluster.recorded().iter().filter(|call| call.path == path && call.status == 200).count()
     };
-    eventually(PATIENCE, "it is looked for on its new node", || async {
-        if looks() >= 2 { Ok(()) } else { Err(scene.operator.log()) }
+    let config = |node: &str| format!("/nodes/{node}/lxc/{moved}/config");
+    eventually(PATIENCE, "it is looked at where it is", || async {
+        let looks = [reads("/cluster/resources"), reads(&config("pve1"))];
+        if looks.iter().all(|looks| *looks > 0) { Ok(()) } else { Err(looks) }
+    })
+    .await;
+    scene.cluster.simulated.state().guests.get_mut(&moved).unwrap().node = "pve2".to_owned();
+    eventually(PATIENCE, "it is looked at on its new node", || async {
+        if reads(&config("pve2")) >= 2 { Ok(()) } else { Err(scene.operator.log()) }
     })
     .await;
     let found = until(&scene.namespace, "one", "running", is_running).await;
