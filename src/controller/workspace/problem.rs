@@ -123,7 +123,7 @@ impl From<BackendError> for Problem {
             R::Locked => (
                 condition::CONTAINER_READY,
                 Retry::Backoff,
-                "wait for what holds the lock; a lock that nothing holds is cleared with `pct unlock VMID` on its node",
+                "the operator goes on by itself when the lock is gone",
             ),
             R::HostSshNotConfigured => (
                 condition::CONTAINER_READY,
