@@ -45,7 +45,7 @@ pub async fn create(call: &Call) -> Result<Answer, Failure> {
         let state = call.cluster.state();
         allowed(call, &state)?;
         let (storage, file) = template(call, &state)?;
-        let systemd = !file.contains("sysvinit") && !file.starts_with("alpine");
+        let systemd = !["alpine", "openrc", "sysvinit"].iter().any(|each| file.contains(each));
         let (config, volume) = configuration(call, &state, &storage)?;
         (config, volume, systemd)
     };
