@@ -117,6 +117,13 @@ fn what_a_shell_writes_is_the_configuration() {
     assert_eq!(String::from_utf8_lossy(&read.stdout), "hostname: box\nlxc.environment: A=b\n");
 }
 
+#[test]
+fn pct_is_where_a_host_has_it() {
+    let found = Cluster::start().run("pve1", "env -i PATH=/usr/sbin:/usr/bin sh -c 'command -v pct'");
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "/usr/sbin/pct\n", "{found:?}");
+    assert!(!Path::new("/usr/sbin/pct").exists(), "this machine is no Proxmox VE host");
+}
+
 #[rstest]
 #[case::unknown_node(&["--ssh", "pve3=127.0.0.1:0"], "key.pub", "--ssh: there is no node pve3")]
 #[case::node_twice(&["--ssh", "pve1=127.0.0.1:0", "--ssh", "pve1=127.0.0.1:0"], "key.pub", "--ssh: pve1 is there twice")]
