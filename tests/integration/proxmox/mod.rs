@@ -8,6 +8,7 @@ mod adoption;
 mod answers;
 mod clones;
 mod contention;
+mod host_key;
 mod killed;
 mod life;
 mod locks;
