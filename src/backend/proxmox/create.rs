@@ -5,7 +5,7 @@
 //! beginning until the container is finished, and each time looks first at what is there: the VMID
 //! was written down before anything was made, and the mark is given along with the first request.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -16,16 +16,22 @@ use super::{
     allocate,
     client::{
         Cause, Change, CloneDisk, CloneRequest, Configuration, CreateRequest, Disk, Effect, Error, Features,
-        Lock, Missing, Resize, Upid, VmId,
+        Lock, Resize, Upid, VmId,
     },
     cluster::{Cluster, Place, given_up, lock, node_name},
     errors,
-    inspect::{self, Marked},
-    mark::{self, Mark},
+    mark::Mark,
     os_template, tun,
     wanted::wanted,
 };
-use crate::backend::{BackendError, BodyRef, ContainerSpec, Reason, Source};
+use crate::{
+    backend::{BackendError, BodyRef, ContainerSpec, Reason, Source},
+    config::proxmox::VmidRange,
+};
+
+mod standing;
+
+use standing::taken_by_others;
 
 /// Time between two looks at something that only time changes.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -41,15 +47,14 @@ pub(super) async fn reserve(
     cluster: &Cluster,
     body: &BodyRef,
     spec: &ContainerSpec,
-    taken: &std::collections::BTreeSet<u32>,
+    taken: &BTreeSet<u32>,
 ) -> Result<u32, BackendError> {
     if let Some(known) = body.known.number {
         return Ok(known);
     }
     // What was looked at long ago does not tell what is free now.
-    let look = cluster.look_now().await?;
+    let live = cluster.look_now().await?.vmids();
     let promised = cluster.promised_to_others(body.id);
-    let live = look.vmids();
     let vmid = match spec.infrastructure.number {
         Some(forced) if promised.contains(&forced) || taken.contains(&forced) => {
             let words = format!("VMID {forced} is promised to another workspace");
@@ -62,7 +67,7 @@ pub(super) async fn reserve(
                 Source::OsTemplate(_) => cluster.config.vmids.templates,
                 _ => cluster.config.vmids.workspaces,
             };
-            allocate::lowest_free(range, &[&live, &promised, taken])?
+            lowest_free(cluster, range, &[&live, &promised, taken]).await?
         }
     };
     let mut promised = lock(&cluster.promised);
@@ -71,6 +76,25 @@ pub(super) async fn reserve(
     }
     promised.insert(vmid, body.id);
     Ok(vmid)
+}
+
+/// The lowest free VMID of a range. The token may not see everything that has one, but may ask of
+/// each whether it is taken.
+async fn lowest_free(
+    cluster: &Cluster,
+    range: VmidRange,
+    used: &[&BTreeSet<u32>],
+) -> Result<u32, BackendError> {
+    let mut unseen = BTreeSet::new();
+    loop {
+        let used: Vec<&BTreeSet<u32>> = used.iter().copied().chain([&unseen]).collect();
+        let vmid = allocate::lowest_free(range, &used)?;
+        let asked = VmId::new(vmid).ok_or_else(|| BackendError::new(Reason::Unsupported, vmid))?;
+        if cluster.client.is_free(asked).await.map_err(|error| errors::from_client(&error))? {
+            return Ok(vmid);
+        }
+        unseen.insert(vmid);
+    }
 }
 
 /// Makes the container, or goes on with it.
@@ -91,6 +115,7 @@ pub(super) async fn create(
     match &made {
         Ok(()) => {
             lock(&cluster.promised).remove(&number.get());
+            lock(&cluster.unanswered).remove(&body.id);
         }
         Err(error) if error.reason == Reason::NumberTaken => {
             lock(&cluster.promised).remove(&number.get());
@@ -114,7 +139,7 @@ impl Making<'_> {
             Some(there) => there.place,
             None => self.make().await?,
         };
-        let ready = self.unlocked(&place).await?;
+        let (place, ready) = self.unlocked(place).await?;
         self.configure(&place, ready).await
     }
 
@@ -128,42 +153,6 @@ impl Making<'_> {
 
     fn is_given_up(&self) -> bool {
         self.cluster.is_given_up(self.body.id)
-    }
-
-    /// What an earlier attempt, or an administrator, put at the VMID.
-    async fn there(&self) -> Result<Option<Marked>, BackendError> {
-        if let Some(ours) = inspect::of_body(self.cluster, self.body).await? {
-            if ours.mark.incarnation == self.spec.incarnation {
-                return Ok(Some(ours));
-            }
-            let words = format!("CT {} is container {} of this workspace", self.vmid, ours.mark.incarnation);
-            return Err(BackendError::new(Reason::Conflict, words));
-        }
-        let Some(place) = self.cluster.place_of(self.body)? else { return Ok(None) };
-        let Some(foreign) = self.cluster.configuration(&place).await? else { return Ok(None) };
-        if !self.spec.infrastructure.adopt_existing {
-            return Err(self.occupied("belongs to something else"));
-        }
-        if !mark::may_be_adopted_by(&foreign.description, &self.body.owner) {
-            let words =
-                format!("is not marked for it: its notes have no line berth-adopt: {}", self.body.owner);
-            return Err(self.occupied(&words));
-        }
-        if foreign.template {
-            return Err(self.occupied("is a template"));
-        }
-        self.say(format!("taking over CT {}", self.vmid));
-        let change =
-            Change { description: Some(self.mark().write(&foreign.description)), ..Change::default() };
-        self.change(&place, &change, &foreign).await?;
-        inspect::of_body(self.cluster, self.body).await
-    }
-
-    fn occupied(&self, why: &str) -> BackendError {
-        match self.spec.infrastructure.number {
-            Some(forced) => BackendError::new(Reason::NumberInUse, format!("CT {forced} {why}")),
-            None => taken_by_others(self.vmid.get()),
-        }
     }
 
     /// Asks for the container, and waits until it is there.
@@ -262,61 +251,6 @@ impl Making<'_> {
         Ok(place)
     }
 
-    /// A request that was refused, or whose answer was lost: then only what stands at the VMID
-    /// tells whether it was heard, and it may be heard late.
-    async fn asked_in_vain(&self, error: Error, place: Place) -> Result<Place, BackendError> {
-        let taken = matches!(error.cause(), Some(Cause::AlreadyExists(_)));
-        if !taken && error.effect == Effect::Nothing {
-            return Err(self.in_words(&error));
-        }
-        self.say("the cluster's answer was lost; looking whether it began");
-        let deadline = Instant::now() + if taken { Duration::ZERO } else { LATE };
-        loop {
-            match self.cluster.configuration(&place).await {
-                Ok(Some(found)) => {
-                    let mark = Mark::read(&found.description);
-                    let ours = mark.is_some_and(|mark| mark.is_of(&self.cluster.instance, self.body));
-                    return if ours { Ok(place) } else { Err(self.occupied("belongs to something else")) };
-                }
-                // A machine, or a container on another node, has it.
-                Ok(None) if taken => return Err(self.occupied("belongs to something else")),
-                Ok(None) | Err(_) if Instant::now() < deadline && !self.is_given_up() => {
-                    sleep(INTERVAL).await;
-                }
-                Ok(None) => return Err(self.in_words(&error)),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn in_words(&self, error: &Error) -> BackendError {
-        let mut words = errors::from_client(error);
-        if matches!(error.cause(), Some(Cause::Missing(Missing::Container(_)))) {
-            words.reason = Reason::TemplateMissing;
-        }
-        words
-    }
-
-    /// Waits until nothing holds the container any more.
-    async fn unlocked(&self, place: &Place) -> Result<Configuration, BackendError> {
-        let deadline = Instant::now() + self.cluster.config.task_timeout.0;
-        loop {
-            let Some(found) = self.cluster.configuration(place).await? else {
-                let words = format!("making CT {} failed on the cluster; its tasks there say why", self.vmid);
-                return Err(BackendError::new(Reason::Failed, words));
-            };
-            let Some(lock) = found.lock else { return Ok(found) };
-            if self.is_given_up() {
-                return Err(given_up("the creation"));
-            }
-            if Instant::now() >= deadline {
-                return Err(errors::locked(place.vmid.get(), place.node.as_str(), lock));
-            }
-            self.say(format!("waiting for CT {} to be copied", self.vmid));
-            sleep(INTERVAL).await;
-        }
-    }
-
     /// Gives a container its settings, then its disk, and at last its tags.
     async fn configure(&self, place: &Place, present: Configuration) -> Result<(), BackendError> {
         let wanted = wanted(self.spec, &self.cluster.config, &present, &self.mark())?;
@@ -382,10 +316,6 @@ fn name<Name: std::str::FromStr<Err: std::fmt::Display>>(
 ) -> Result<Option<Name>, BackendError> {
     let parse = |text: &String| text.parse().map_err(|error| BackendError::new(Reason::Unsupported, error));
     text.map(parse).transpose()
-}
-
-fn taken_by_others(vmid: u32) -> BackendError {
-    BackendError::new(Reason::NumberTaken, format!("VMID {vmid} was taken by something else"))
 }
 
 /// What the container is made from.

@@ -42,6 +42,8 @@ mod power;
 mod remove;
 mod settings;
 mod template;
+#[cfg(test)]
+mod tests;
 mod tun;
 pub mod tun_lines;
 mod wanted;
