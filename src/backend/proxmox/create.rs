@@ -5,7 +5,7 @@
 //! beginning until the container is finished, and each time looks first at what is there: the VMID
 //! was written down before anything was made, and the mark is given along with the first request.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use tokio::{
     sync::watch,
@@ -13,7 +13,6 @@ use tokio::{
 };
 
 use super::{
-    allocate,
     client::{
         Cause, Change, CloneDisk, CloneRequest, Configuration, CreateRequest, Disk, Effect, Error, Features,
         Lock, Resize, Upid, VmId,
@@ -24,14 +23,9 @@ use super::{
     os_template, tun,
     wanted::wanted,
 };
-use crate::{
-    backend::{BackendError, BodyRef, ContainerSpec, Reason, Source},
-    config::proxmox::VmidRange,
-};
+use crate::backend::{BackendError, BodyRef, ContainerSpec, Reason, Source};
 
 mod standing;
-
-use standing::taken_by_others;
 
 /// Time between two looks at something that only time changes.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -41,61 +35,6 @@ const LATE: Duration = Duration::from_secs(3);
 
 /// Disk of a container that is made from an OS template, where none is asked for.
 const OS_TEMPLATE_DISK: u64 = 8 << 30;
-
-/// Chooses the VMID of a body's containers.
-pub(super) async fn reserve(
-    cluster: &Cluster,
-    body: &BodyRef,
-    spec: &ContainerSpec,
-    taken: &BTreeSet<u32>,
-) -> Result<u32, BackendError> {
-    if let Some(known) = body.known.number {
-        return Ok(known);
-    }
-    // What was looked at long ago does not tell what is free now.
-    let live = cluster.look_now().await?.vmids();
-    let promised = cluster.promised_to_others(body.id);
-    let vmid = match spec.infrastructure.number {
-        Some(forced) if promised.contains(&forced) || taken.contains(&forced) => {
-            let words = format!("VMID {forced} is promised to another workspace");
-            return Err(BackendError::new(Reason::NumberInUse, words));
-        }
-        // Whether it is free, or may be taken over, is seen when it is to be made.
-        Some(forced) => forced,
-        None => {
-            let range = match source(spec) {
-                Source::OsTemplate(_) => cluster.config.vmids.templates,
-                _ => cluster.config.vmids.workspaces,
-            };
-            lowest_free(cluster, range, &[&live, &promised, taken]).await?
-        }
-    };
-    let mut promised = lock(&cluster.promised);
-    if promised.get(&vmid).is_some_and(|of| *of != body.id) {
-        return Err(taken_by_others(vmid));
-    }
-    promised.insert(vmid, body.id);
-    Ok(vmid)
-}
-
-/// The lowest free VMID of a range. The token may not see everything that has one, but may ask of
-/// each whether it is taken.
-async fn lowest_free(
-    cluster: &Cluster,
-    range: VmidRange,
-    used: &[&BTreeSet<u32>],
-) -> Result<u32, BackendError> {
-    let mut unseen = BTreeSet::new();
-    loop {
-        let used: Vec<&BTreeSet<u32>> = used.iter().copied().chain([&unseen]).collect();
-        let vmid = allocate::lowest_free(range, &used)?;
-        let asked = VmId::new(vmid).ok_or_else(|| BackendError::new(Reason::Unsupported, vmid))?;
-        if cluster.client.is_free(asked).await.map_err(|error| errors::from_client(&error))? {
-            return Ok(vmid);
-        }
-        unseen.insert(vmid);
-    }
-}
 
 /// Makes the container, or goes on with it.
 pub(super) async fn create(
@@ -140,6 +79,9 @@ impl Making<'_> {
             None => self.make().await?,
         };
         let (place, ready) = self.unlocked(place).await?;
+        if ready.rootfs.is_none() {
+            return Err(self.clear_away().await);
+        }
         self.configure(&place, ready).await
     }
 
@@ -201,7 +143,14 @@ impl Making<'_> {
                     self.say(format!("waiting for another client's work on template {template}"));
                     sleep(INTERVAL).await;
                 }
-                Err(error) => return self.asked_in_vain(error, place).await,
+                Err(error) => {
+                    return match error.cause() {
+                        Some(Cause::Locked(lock)) => {
+                            Err(errors::locked(template, source.node.as_str(), *lock))
+                        }
+                        _ => self.asked_in_vain(error, place).await,
+                    };
+                }
             }
         }
     }
@@ -319,7 +268,7 @@ fn name<Name: std::str::FromStr<Err: std::fmt::Display>>(
 }
 
 /// What the container is made from.
-fn source(spec: &ContainerSpec) -> Source {
+pub(super) fn source(spec: &ContainerSpec) -> Source {
     let Ok(source) = spec.image.parse();
     source
 }

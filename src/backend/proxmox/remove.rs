@@ -62,8 +62,8 @@ async fn last_found(cluster: &Cluster, body: &BodyRef) -> Result<Option<Marked>,
             return Ok(Some(found));
         }
         let Some(place) = cluster.place_of(body)? else { return Ok(None) };
-        let there = cluster.configuration(&place).await?;
-        let only_begun = there.is_some_and(|there| there.is_only_begun());
+        let there = cluster.found(body).await?;
+        let only_begun = there.is_some_and(|(_, there)| there.is_only_begun());
         if !only_begun && !cluster.may_begin_yet(body.id) {
             return inspect::of_body(cluster, body).await;
         }
@@ -79,7 +79,8 @@ fn give_up(cluster: &Cluster, body: &BodyRef) {
     lock(&cluster.given_up).insert(body.id);
 }
 
-async fn destroy(cluster: &Cluster, found: &Marked) -> Result<(), BackendError> {
+/// Stops and removes a container, whatever protects it.
+pub(super) async fn destroy(cluster: &Cluster, found: &Marked) -> Result<(), BackendError> {
     let (node, vmid) = (&found.place.node, found.place.vmid);
     if let Some(lock) = found.configuration.lock {
         return Err(errors::locked(vmid.get(), node.as_str(), lock));

@@ -9,11 +9,12 @@ use super::{INTERVAL, LATE, Making};
 use crate::backend::{
     BackendError, Reason,
     proxmox::{
-        client::{Cause, Change, Configuration, Effect, Error, Failure, Lock, Missing},
+        client::{Cause, Change, Configuration, Effect, Error, Failure, Lock, Missing, Needs},
         cluster::{Place, given_up},
         errors,
         inspect::{self, Marked},
         mark::{self, Mark},
+        remove,
     },
 };
 
@@ -30,8 +31,7 @@ impl Making<'_> {
             let words = format!("CT {} is container {} of this workspace", self.vmid, ours.mark.incarnation);
             return Err(BackendError::new(Reason::Conflict, words));
         }
-        let Some(place) = self.cluster.place_of(self.body)? else { return Ok(None) };
-        let Some(foreign) = self.cluster.configuration(&place).await? else { return Ok(None) };
+        let Some((place, foreign)) = self.cluster.found(self.body).await? else { return Ok(None) };
         if !self.spec.infrastructure.adopt_existing {
             return Err(self.occupied("belongs to something else"));
         }
@@ -114,11 +114,34 @@ impl Making<'_> {
     }
 
     fn in_words(&self, error: &Error) -> BackendError {
-        let mut words = errors::from_client(error);
-        if matches!(error.cause(), Some(Cause::Missing(Missing::Container(_)))) {
-            words.reason = Reason::TemplateMissing;
+        let words = errors::from_client(error);
+        match &error.failure {
+            Failure::Refused { cause: Cause::Missing(Missing::Container(_)), .. } => {
+                BackendError { reason: Reason::TemplateMissing, ..words }
+            }
+            // Any of two privileges would do, and then the node names neither.
+            Failure::Denied { needs: Needs::Unknown, .. } => {
+                let pool = self.cluster.config.pool.as_ref().map(|pool| format!(" or /pool/{pool}"));
+                let (vmid, pool) = (self.vmid, pool.unwrap_or_default());
+                let message = format!("the token lacks VM.Allocate on /vms/{vmid}{pool} ({})", error.call);
+                BackendError { message, ..words }
+            }
+            _ => words,
         }
-        words
+    }
+
+    /// Removes what is left of a copy that was cut off, once somebody took its lock away: it has no
+    /// disk, and never gets one. The next attempt makes the container anew.
+    pub(super) async fn clear_away(&self) -> BackendError {
+        let removed = match inspect::of_body(self.cluster, self.body).await {
+            Ok(Some(left)) if left.configuration.rootfs.is_none() => {
+                remove::destroy(self.cluster, &left).await
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let words = format!("making CT {} was cut off before it had a disk; it is made anew", self.vmid);
+        removed.err().unwrap_or_else(|| BackendError::new(Reason::Failed, words))
     }
 
     /// Waits until nothing holds the container any more, and says where it is then.
@@ -148,6 +171,6 @@ impl Making<'_> {
 }
 
 /// Something else has the VMID.
-pub(super) fn taken_by_others(vmid: u32) -> BackendError {
+fn taken_by_others(vmid: u32) -> BackendError {
     BackendError::new(Reason::NumberTaken, format!("VMID {vmid} was taken by something else"))
 }
