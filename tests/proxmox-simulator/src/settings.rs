@@ -32,6 +32,9 @@ pub struct Settings {
     /// Tags that only `Sys.Modify` on `/` may set or remove.
     #[serde(default)]
     pub registered_tags: BTreeSet<String>,
+    /// The file names of the OS templates that can be downloaded.
+    #[serde(default)]
+    pub appliances: BTreeSet<String>,
 }
 
 /// A node.
@@ -148,6 +151,10 @@ impl Settings {
             pools: Vec::new(),
             next_id: NextId::default(),
             registered_tags: BTreeSet::new(),
+            appliances: set(&[
+                "debian-12-standard_12.12-1_amd64.tar.zst",
+                "debian-13-standard_13.1-2_amd64.tar.zst",
+            ]),
         }
     }
 

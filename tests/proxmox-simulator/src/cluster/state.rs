@@ -74,6 +74,8 @@ pub struct State {
     pub next_id: NextId,
     /// Tags that need `Sys.Modify`.
     pub registered_tags: BTreeSet<String>,
+    /// The file names of the OS templates that can be downloaded.
+    pub appliances: BTreeSet<String>,
 }
 
 impl State {
@@ -95,6 +97,7 @@ impl State {
             managed: BTreeSet::new(),
             next_id: settings.next_id,
             registered_tags: settings.registered_tags,
+            appliances: settings.appliances,
         }
     }
 
