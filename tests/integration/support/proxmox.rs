@@ -3,13 +3,9 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     path::PathBuf,
-    process::{Child, Command},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    process::Child,
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -17,50 +13,60 @@ use berth::backend::proxmox::client::{
     ApiToken, Change, Client, Configuration, Connection, CreateRequest, DeleteRequest, Limits, NodeName,
     Setting, TaskState, Trust, Upid, View, VmId,
 };
-use berth_proxmox_simulator::{
-    Options, Simulator,
-    clock::Clock,
-    containers::{
-        Containers,
-        docker::{self, DockerContainers},
-    },
-    settings::Settings,
-};
+use berth_proxmox_simulator::faults::{Effect, Fault, TaskFault};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
-use super::{
-    docker::{docker, run},
-    word,
-};
+use super::{docker::docker, word};
+
+mod start;
+
+use start::Started;
 
 const TOKEN: &str = "berth@pve!operator";
 const SECRET: &str = "0f0f0f0f-0000-4000-8000-000000000000";
-/// OS template of Debian 12 with systemd, made by hack/proxmox-images.sh.
-const OS_IMAGE: &str = "berth-demo/debian-12-standard:bookworm";
-/// The same with git, made once on a machine.
-const GIT_IMAGE: &str = "berth-demo/debian-12-git:bookworm";
 /// VMID of the template.
 pub const TEMPLATE: u32 = 500;
+/// The storage that both nodes have; every other is of one node alone.
+pub const SHARED_STORAGE: &str = "share";
 /// How long a task of the cluster may take in a test.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Label of everything of a simulated cluster in Docker.
-const LABEL: &str = "dev.berth.proxmox-simulator.cluster";
 /// How many VMIDs one test has, for workspaces and for templates.
 const RANGE: u32 = 40;
+/// The first of the VMIDs that no operator gives out. Some above are named in tests, or are nobody's.
+const OWN: u32 = 610;
 
 /// A running cluster, which every test of this process shares.
 pub struct Cluster {
-    address: SocketAddr,
-    control: SocketAddr,
-    certificate: String,
+    started: Started,
     /// The name of its containers in Docker.
     name: String,
     folder: tempfile::TempDir,
     ranges: AtomicU32,
+    own: AtomicU32,
+    /// The network that is the bridge `vmbr1`, once it is needed.
+    second_bridge: Mutex<Option<(String, String)>>,
     // Its end tells the cleaner that this process is over.
     _cleaner: Child,
+}
+
+/// A container that an administrator makes on `pve1`.
+pub struct Base<'a> {
+    /// What stands in its notes.
+    pub notes: &'a str,
+    /// Where its disk is.
+    pub storage: &'a str,
+    /// Whether it has the operator's key.
+    pub key: bool,
+    /// Lines for its configuration that only root may write.
+    pub lines: &'a str,
+}
+
+impl Default for Base<'_> {
+    fn default() -> Self {
+        Self { notes: "", storage: "local-lvm", key: true, lines: "" }
+    }
 }
 
 /// The cluster, with the template [`TEMPLATE`] on `pve1`.
@@ -69,7 +75,7 @@ pub async fn cluster() -> &'static Cluster {
     CLUSTER
         .get_or_init(|| async {
             let cluster = Cluster::start().await;
-            cluster.make_template().await;
+            cluster.make_template(TEMPLATE, &Base::default()).await;
             cluster
         })
         .await
@@ -77,36 +83,23 @@ pub async fn cluster() -> &'static Cluster {
 
 impl Cluster {
     async fn start() -> Self {
-        with_git();
         let folder = tempfile::tempdir().expect("no temporary folder");
         let name = format!("test-{}", word());
-        let started = tokio::sync::oneshot::channel();
-        let cluster_name = name.clone();
-        // Each test has a runtime of its own, and the cluster outlives them.
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            runtime.expect("no runtime").block_on(async {
-                let simulator = simulator(&cluster_name).await;
-                let told = (simulator.address, simulator.control, simulator.certificate.pem.clone());
-                let _ = started.0.send(told);
-                std::future::pending::<()>().await;
-            });
-        });
-        let (address, control, certificate) = started.1.await.expect("the simulator does not start");
-        std::fs::write(folder.path().join("token"), SECRET).expect("no token");
-        std::fs::write(folder.path().join("ca.pem"), &certificate).expect("no certificate");
-        let key = folder.path().join("key");
-        let made =
-            Command::new("ssh-keygen").args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(&key).status();
-        assert!(made.expect("no ssh-keygen").success());
-        let ranges = AtomicU32::new(1000);
-        let cleaner = cleaner(&name);
-        Self { address, control, certificate, name, folder, ranges, _cleaner: cleaner }
+        let started = start::start(&name, folder.path()).await;
+        Self {
+            started,
+            _cleaner: start::cleaner(&name),
+            name,
+            folder,
+            ranges: AtomicU32::new(1000),
+            own: AtomicU32::new(OWN),
+            second_bridge: Mutex::default(),
+        }
     }
 
     /// Its port.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.started.address.port()
     }
 
     /// A file of the operator's.
@@ -139,12 +132,24 @@ impl Cluster {
         })
     }
 
+    /// The same, with a way onto the nodes.
+    pub fn backend_with_host_ssh(&self, port: u16) -> Value {
+        let mut backend = self.backend(port);
+        let addresses = self.started.nodes.iter().map(|(name, address)| (name, address.to_string()));
+        backend["proxmox"]["hostSsh"] = json!({
+            "keyFile": self.file("node-key"),
+            "knownHostsFile": self.file("known_hosts"),
+            "addresses": addresses.collect::<BTreeMap<_, _>>(),
+        });
+        backend
+    }
+
     /// A client of its API, with the operator's token.
     pub fn client(&self) -> Client {
         let connection = Connection {
             endpoints: vec![format!("https://127.0.0.1:{}", self.port()).parse().expect("an address")],
             token: ApiToken { id: TOKEN.to_owned(), secret: SECRET.to_owned().into() },
-            trust: Trust::Authorities(self.certificate.clone()),
+            trust: Trust::Authorities(self.started.certificate.clone()),
             limits: Limits::default(),
         };
         Client::new(&connection).expect("no client")
@@ -155,37 +160,50 @@ impl Cluster {
         assert!(matches!(state, TaskState::Done { .. }), "{upid:?}: {state:?}");
     }
 
-    /// Makes a container on `pve1` with the operator's key, as an administrator would.
+    /// A VMID that nobody else uses, and no operator gives out.
+    pub fn vmid(&self) -> u32 {
+        self.own.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Makes a container on `pve1` with the operator's key.
     pub async fn make_container(&self, vmid: u32, notes: &str) {
+        self.make(vmid, &Base { notes, ..Base::default() }).await;
+    }
+
+    /// Makes a container.
+    pub async fn make(&self, vmid: u32, base: &Base<'_>) {
         let client = self.client();
         let key = std::fs::read_to_string(self.file("key.pub")).expect("no key");
         let configuration = Change {
             hostname: "base".parse().ok(),
-            description: Some(notes.to_owned()),
+            description: Some(base.notes.to_owned()),
             networks: [(0, Setting::Set("name=eth0,bridge=vmbr0,ip=dhcp".parse().expect("net0")))].into(),
             ..Change::default()
         };
         let request = CreateRequest {
-            vmid: VmId::new(vmid).expect("a VMID"),
+            vmid: number(vmid),
             archive: "local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst".parse().expect("an archive"),
-            storage: "local-lvm".parse().expect("a storage"),
+            storage: base.storage.parse().expect("a storage"),
             disk_gib: 2,
             unprivileged: true,
-            ssh_public_keys: Some(key.trim().to_owned()),
+            ssh_public_keys: base.key.then(|| key.trim().to_owned()),
             password: None,
             pool: None,
             configuration,
         };
-        let upid = client.create_container(&node(), &request).await.expect("the container is refused");
+        let upid = client.create_container(&node("pve1"), &request).await.expect("the container is refused");
         self.finish(&upid).await;
+        let text = self.file_of(vmid).await + base.lines;
+        let written = self.started.cluster.set_config_text("pve1", vmid, &text).await;
+        written.expect("the lines are refused");
     }
 
-    async fn make_template(&self) {
-        self.make_container(TEMPLATE, "").await;
-        let vmid = VmId::new(TEMPLATE).expect("a VMID");
-        self.client().make_template(&node(), vmid).await.expect("it can not be a template");
+    /// Makes a template on `pve1`.
+    pub async fn make_template(&self, vmid: u32, base: &Base<'_>) {
+        self.make(vmid, base).await;
+        self.client().make_template(&node("pve1"), number(vmid)).await.expect("it can not be a template");
         super::eventually(PATIENCE, "it is a template", || async {
-            match self.configuration(TEMPLATE).await {
+            match self.configuration(vmid).await {
                 Some(configuration) if configuration.template => Ok(()),
                 other => Err(format!("{other:?}")),
             }
@@ -193,25 +211,81 @@ impl Cluster {
         .await;
     }
 
-    /// The configuration of a container on `pve1`.
+    /// The node of a container.
+    pub fn node_of(&self, vmid: u32) -> Option<String> {
+        self.started.cluster.state().guests.get(&vmid).map(|guest| guest.node.clone())
+    }
+
+    fn place(&self, vmid: u32) -> (NodeName, VmId) {
+        (node(&self.node_of(vmid).expect("it is there")), number(vmid))
+    }
+
+    /// The configuration file of a container, as root reads it on its node.
+    pub async fn file_of(&self, vmid: u32) -> String {
+        let node = self.node_of(vmid).expect("it is there");
+        self.started.cluster.config_text(&node, vmid).await.expect("it is there")
+    }
+
+    /// Adds lines to the configuration file of a container, as root does.
+    pub async fn add_lines(&self, vmid: u32, lines: &str) {
+        let node = self.node_of(vmid).expect("it is there");
+        let text = self.file_of(vmid).await + lines;
+        self.started.cluster.set_config_text(&node, vmid, &text).await.expect("the lines are refused");
+    }
+
+    /// The configuration of a container.
     pub async fn configuration(&self, vmid: u32) -> Option<Configuration> {
-        let vmid = VmId::new(vmid).expect("a VMID");
-        self.client().configuration(&node(), vmid, View::Pending).await.ok()
+        let node = node(&self.node_of(vmid)?);
+        self.client().configuration(&node, number(vmid), View::Pending).await.ok()
+    }
+
+    /// Starts a container, as another client.
+    pub async fn boot(&self, vmid: u32) {
+        let (node, vmid) = self.place(vmid);
+        let upid = self.client().start(&node, vmid).await.expect("it is refused");
+        self.finish(&upid).await;
     }
 
     /// Restarts a container, as another client.
     pub async fn reboot(&self, vmid: u32) {
-        let vmid = VmId::new(vmid).expect("a VMID");
-        let upid = self.client().reboot(&node(), vmid, Duration::from_secs(5)).await.expect("it is refused");
+        let (node, vmid) = self.place(vmid);
+        let upid = self.client().reboot(&node, vmid, Duration::from_secs(5)).await.expect("it is refused");
         self.finish(&upid).await;
     }
 
     /// Removes a container, running or not, as another client.
     pub async fn destroy(&self, vmid: u32) {
-        let vmid = VmId::new(vmid).expect("a VMID");
+        let (node, vmid) = self.place(vmid);
         let request = DeleteRequest { force: true, purge: true, unreferenced_disks: false };
-        let upid = self.client().delete_container(&node(), vmid, request).await.expect("it is refused");
+        let upid = self.client().delete_container(&node, vmid, request).await.expect("it is refused");
         self.finish(&upid).await;
+    }
+
+    /// Refuses a call from now on.
+    pub fn refuse(&self, method: &str, path: String, reason: &str) {
+        let effect = Effect::Answer { status: 500, reason: reason.to_owned() };
+        let fault = Fault { method: Some(method.to_owned()), path, times: u32::MAX, effect };
+        self.started.cluster.faults.plan(fault);
+    }
+
+    /// Lets the next task of a type about a container fail.
+    pub fn fail_task(&self, kind: &str, vmid: &Value, words: &str) {
+        let (kind, id) = (kind.to_owned(), Some(vmid.to_string()));
+        let fault = TaskFault { kind, id, times: 1, error: Some(words.to_owned()), delay_milliseconds: 0 };
+        self.started.cluster.faults.plan_task(fault);
+    }
+
+    /// The network that is the bridge `vmbr1`, and its gateway.
+    pub async fn second_bridge(&self) -> (String, String) {
+        let mut made = self.second_bridge.lock().await;
+        made.get_or_insert_with(|| start::make_bridge(&self.name, "vmbr1")).clone()
+    }
+
+    /// The simulator's program, without which there is no `pct` on the nodes.
+    pub fn expect_pct(&self) {
+        let program = start::program();
+        let hint = "cargo test --package berth-proxmox-simulator --tests --no-run";
+        assert!(program.exists(), "{} is missing: {hint}", program.display());
     }
 
     /// The containers of an operator, with what they are configured to be.
@@ -229,7 +303,7 @@ impl Cluster {
     /// Every call that was made to it so far: method, path, parameters and status.
     pub async fn calls(&self) -> Vec<Value> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = tokio::net::TcpStream::connect(self.control).await.expect("no control");
+        let mut stream = tokio::net::TcpStream::connect(self.started.control).await.expect("no control");
         let request = "GET /calls HTTP/1.1\r\nHost: simulator\r\nConnection: close\r\n\r\n";
         stream.write_all(request.as_bytes()).await.expect("it takes no request");
         let mut answer = Vec::new();
@@ -237,6 +311,17 @@ impl Cluster {
         let text = String::from_utf8_lossy(&answer);
         let (from, to) = (text.find('[').expect("a list"), text.rfind(']').expect("a list"));
         serde_json::from_str(&text[from..=to]).expect("no calls")
+    }
+
+    /// How often a call on a container was answered well, by the end of its path.
+    pub async fn times(&self, method: &str, vmid: u32, end: &str) -> usize {
+        let end = format!("/lxc/{vmid}/{end}");
+        let is_meant = |call: &&Value| {
+            call["method"] == method
+                && call["status"] == 200
+                && call["path"].as_str().is_some_and(|path| path.ends_with(&end))
+        };
+        self.calls().await.iter().filter(is_meant).count()
     }
 
     /// The name that a container has in Docker.
@@ -252,60 +337,10 @@ impl Cluster {
     }
 }
 
-async fn simulator(name: &str) -> Simulator {
-    let templates = BTreeMap::from([
-        ("debian-12-standard".to_owned(), GIT_IMAGE.to_owned()),
-        ("debian-12-sysvinit".to_owned(), "berth-demo/debian-12-sysvinit:bookworm".to_owned()),
-    ]);
-    let containers = docker::Settings { cluster: name.to_owned(), templates, bridges: BTreeMap::new() };
-    let daemon = bollard::Docker::connect_with_defaults().expect("no Docker");
-    let containers: Arc<dyn Containers> = Arc::new(DockerContainers::new(daemon, containers));
-    let mut settings = Settings::two_nodes("root");
-    let (user, token) = TOKEN.split_once('!').expect("a token");
-    settings.add_token(user, token, SECRET, "PVEAdmin", "/");
-    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-    let options = Options {
-        settings,
-        clock: Clock { work: 0.02, patience: 1.0 },
-        listen: loopback,
-        control: loopback,
-        names: vec!["127.0.0.1".to_owned()],
-    };
-    Simulator::start(options, containers).await.expect("the simulator does not start")
+fn node(name: &str) -> NodeName {
+    name.parse().expect("a node")
 }
 
-/// Removes the cluster's containers and networks when this process is over, however it ends.
-fn cleaner(name: &str) -> Child {
-    let script = format!(
-        "cat >/dev/null
-        docker ps --all --quiet --filter label={LABEL}={name} | xargs --no-run-if-empty docker rm --force --volumes
-        docker network ls --quiet --filter label={LABEL}={name} | xargs --no-run-if-empty docker network rm
-        docker images --quiet --filter label={LABEL}={name} | xargs --no-run-if-empty docker rmi --force"
-    );
-    let quiet = std::process::Stdio::null;
-    Command::new("sh")
-        .args(["-c", &script])
-        .stdin(std::process::Stdio::piped())
-        .stdout(quiet())
-        .stderr(quiet())
-        .spawn()
-        .expect("no shell")
-}
-
-fn node() -> NodeName {
-    "pve1".parse().expect("a node")
-}
-
-/// Makes the image with git, once on a machine: packages come from the distribution's mirror.
-fn with_git() {
-    if run(&["image", "inspect", GIT_IMAGE]).status.success() {
-        return;
-    }
-    let name = format!("berth-test-{}", word());
-    let script = "apt-get update -q && apt-get install -qy --no-install-recommends git ca-certificates && apt-get clean";
-    let installed = run(&["run", "--name", &name, "--entrypoint", "", OS_IMAGE, "sh", "-c", script]);
-    assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
-    let commands = ["--change", "ENTRYPOINT []", "--change", "CMD [\"/sbin/init\"]"];
-    docker(&[["commit"].as_slice(), &commands, &[&name, GIT_IMAGE]].concat());
-    docker(&["rm", "--force", &name]);
+fn number(vmid: u32) -> VmId {
+    VmId::new(vmid).expect("a VMID")
 }

@@ -58,12 +58,6 @@ pub const FOREIGN_TEMPLATE: Failure = failure(
 );
 pub const BACKEND: Failure =
     failure(|| json!({"backend": {"name": "no"}}), "BackendNotFound", "has no backend \"no\"", true);
-pub const HOST: Failure = failure(
-    || json!({"backend": {"docker": {"host": "no"}}}),
-    "HostNotFound",
-    "has no host \"no\", but ",
-    true,
-);
 pub const LIMIT: Failure = failure(
     || json!({"resources": {"memory": "64Gi"}}),
     "ResourceLimitExceeded",
@@ -82,11 +76,20 @@ async fn warnings(namespace: &Namespace, name: &str) -> Vec<String> {
 }
 
 pub async fn before_anything_is_made<S: Stage>(failure: Failure) {
+    says::<S>((failure.spec)(), &failure).await;
+}
+
+pub async fn host_missing<S: Stage>() {
+    let failure = failure(|| json!({}), "HostNotFound", "has no host \"no\", but ", true);
+    says::<S>(S::on_host("no"), &failure).await;
+}
+
+async fn says<S: Stage>(spec: Value, failure: &Failure) {
     let stage = S::open("failures", json!({})).await;
     let namespace = stage.namespace();
     secret(namespace, "some", json!({"k": "v"})).await;
     secret(namespace, "reserved", json!({"LD_PRELOAD": "x"})).await;
-    workspace(namespace, "one", (failure.spec)()).await;
+    workspace(namespace, "one", spec).await;
     let found = broken(namespace, "one", failure.reason).await;
     assert!(condition(&found, "Ready").contains(failure.words), "{}", describe(&found));
     for (type_, expected) in [("Stalled", failure.stalled), ("Reconciling", !failure.stalled)] {

@@ -59,7 +59,9 @@ pub async fn clone(call: &Call) -> Result<Answer, Failure> {
         let plan = plan(call, &state, runs)?;
         let source = state.guest_mut(&call.node, from)?;
         source.config.set("lock", "disk");
-        let guest = Guest { node: plan.target.clone(), config: plan.config.clone(), ..source.clone() };
+        let copy = source.clone();
+        let guest =
+            Guest { node: plan.target.clone(), config: plan.config.clone(), filesystem: None, ..copy };
         state.guests.insert(plan.to, guest);
         plan
     };

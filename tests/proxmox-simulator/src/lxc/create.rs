@@ -55,7 +55,7 @@ pub async fn create(call: &Call) -> Result<Answer, Failure> {
         if let Some(words) = state.taken(vmid) {
             return Err(Failure::other(format!("unable to create CT {vmid} - {words}")));
         }
-        let guest = Guest { node: call.node.clone(), qemu: false, systemd, config };
+        let guest = Guest { node: call.node.clone(), qemu: false, systemd, filesystem: None, config };
         state.guests.insert(vmid, guest);
     }
     let asked = call.clone();
