@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use berth::api::Template;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use serde_json::{Value, json};
@@ -89,6 +90,13 @@ async fn says<S: Stage>(spec: Value, failure: &Failure) {
     let namespace = stage.namespace();
     secret(namespace, "some", json!({"k": "v"})).await;
     secret(namespace, "reserved", json!({"LD_PRELOAD": "x"})).await;
+    // Until its Template is known, something else is wrong.
+    let templates = namespace.api::<Template>();
+    eventually(PATIENCE, "the Template is known", || async {
+        let found = templates.get("base").await.map_err(|error| error.to_string())?;
+        found.status.map(drop).ok_or_else(|| "it has no status".to_owned())
+    })
+    .await;
     workspace(namespace, "one", spec).await;
     let found = broken(namespace, "one", failure.reason).await;
     assert!(condition(&found, "Ready").contains(failure.words), "{}", describe(&found));
