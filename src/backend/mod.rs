@@ -299,6 +299,17 @@ pub struct OwnedItem {
     pub name: String,
     /// Whose body it is part of.
     pub id: BodyId,
+    /// Whose it is, where the backend shows more than a name.
+    pub owner: Option<Owner>,
+    /// What its backend has to be told to find it again.
+    pub known: Known,
+}
+
+impl OwnedItem {
+    /// Something of which only the name tells whose it is.
+    pub fn named(kind: ItemKind, name: String, id: BodyId) -> Self {
+        Self { kind, name, id, owner: None, known: Known::default() }
+    }
 }
 
 /// The kinds of things a backend keeps for a workspace.

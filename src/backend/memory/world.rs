@@ -445,7 +445,7 @@ impl Default for Made {
 
 impl Belongings {
     fn items(&self, id: BodyId) -> Vec<OwnedItem> {
-        let item = |kind, name| OwnedItem { kind, name, id };
+        let item = |kind, name| OwnedItem::named(kind, name, id);
         let mut items: Vec<OwnedItem> = self
             .containers
             .keys()

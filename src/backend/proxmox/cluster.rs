@@ -114,6 +114,29 @@ impl Cluster {
         Ok(Some(Place { node, vmid }))
     }
 
+    /// What stands at the place of a body, whosever it is. What is not where it was seen last may
+    /// have been moved to another node, and only a new look tells that from a removal.
+    pub(super) async fn found(&self, body: &BodyRef) -> Result<Option<(Place, Configuration)>, BackendError> {
+        let Some(place) = self.place_of(body)? else { return Ok(None) };
+        if let Some(configuration) = self.configuration(&place).await? {
+            return Ok(Some((place, configuration)));
+        }
+        let may_be_elsewhere = {
+            let look = self.look.borrow();
+            !look.happened || look.failure.is_some() || look.guests.contains_key(&place.vmid)
+        };
+        if !may_be_elsewhere {
+            return Ok(None);
+        }
+        let look = self.look_now().await?;
+        let Some(guest) = look.guests.get(&place.vmid).filter(|guest| guest.kind == GuestKind::Container)
+        else {
+            return Ok(None);
+        };
+        let moved = Place { node: guest.node.clone(), vmid: place.vmid };
+        Ok(self.configuration(&moved).await?.map(|configuration| (moved, configuration)))
+    }
+
     /// Looks at the cluster now.
     pub(super) async fn look_now(&self) -> Result<Look, BackendError> {
         let (nodes, guests) = futures::try_join!(self.client.nodes(), self.client.guests())
@@ -130,7 +153,9 @@ impl Cluster {
         let guest = match known {
             Some(guest) => guest,
             None => listed(&self.look_now().await?).ok_or_else(|| {
-                missing(format!("there is no CT {number} on the cluster, or the token may not see it"))
+                missing(format!(
+                    "there is no CT {number} on the cluster, or the token lacks VM.Audit on /vms/{number}"
+                ))
             })?,
         };
         if guest.kind != GuestKind::Container {
@@ -201,9 +226,18 @@ impl Cluster {
         lock(&self.given_up).contains(&id)
     }
 
-    /// Every VMID that this process has promised, but for one body's own.
-    pub(super) fn promised_to_others(&self, id: BodyId) -> BTreeSet<u32> {
-        lock(&self.promised).iter().filter(|(_, of)| **of != id).map(|(vmid, _)| *vmid).collect()
+    /// Promises a VMID to a body, in place of one that was promised to it before: the one that is
+    /// chosen among those that are promised to others.
+    pub(super) fn promise(
+        &self,
+        id: BodyId,
+        choose: impl FnOnce(&BTreeSet<u32>) -> Result<u32, BackendError>,
+    ) -> Result<u32, BackendError> {
+        let mut promised = lock(&self.promised);
+        promised.retain(|_, of| *of != id);
+        let vmid = choose(&promised.keys().copied().collect())?;
+        promised.insert(vmid, id);
+        Ok(vmid)
     }
 }
 

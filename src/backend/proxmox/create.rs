@@ -13,16 +13,15 @@ use tokio::{
 };
 
 use super::{
-    allocate,
     client::{
-        Cause, Change, CloneDisk, CloneRequest, Configuration, CreateRequest, Effect, Error, Features, Lock,
-        Missing, Upid, VmId,
+        Cause, Change, CloneDisk, CloneRequest, Configuration, CreateRequest, Effect, Error, Failure,
+        Features, Lock, Missing, Needs, Upid, VmId,
     },
     cluster::{Cluster, Place, given_up, lock, node_name},
     errors, grow,
     inspect::{self, Marked},
     mark::{self, Mark},
-    os_template, tun,
+    os_template, remove, tun,
     wanted::wanted,
 };
 use crate::backend::{BackendError, BodyRef, ContainerSpec, Reason, Source};
@@ -35,43 +34,6 @@ const LATE: Duration = Duration::from_secs(3);
 
 /// Disk of a container that is made from an OS template, where none is asked for.
 const OS_TEMPLATE_DISK: u64 = 8 << 30;
-
-/// Chooses the VMID of a body's containers.
-pub(super) async fn reserve(
-    cluster: &Cluster,
-    body: &BodyRef,
-    spec: &ContainerSpec,
-    taken: &std::collections::BTreeSet<u32>,
-) -> Result<u32, BackendError> {
-    if let Some(known) = body.known.number {
-        return Ok(known);
-    }
-    // What was looked at long ago does not tell what is free now.
-    let look = cluster.look_now().await?;
-    let promised = cluster.promised_to_others(body.id);
-    let live = look.vmids();
-    let vmid = match spec.infrastructure.number {
-        Some(forced) if promised.contains(&forced) || taken.contains(&forced) => {
-            let words = format!("VMID {forced} is promised to another workspace");
-            return Err(BackendError::new(Reason::NumberInUse, words));
-        }
-        // Whether it is free, or may be taken over, is seen when it is to be made.
-        Some(forced) => forced,
-        None => {
-            let range = match source(spec) {
-                Source::OsTemplate(_) => cluster.config.vmids.templates,
-                _ => cluster.config.vmids.workspaces,
-            };
-            allocate::lowest_free(range, &[&live, &promised, taken])?
-        }
-    };
-    let mut promised = lock(&cluster.promised);
-    if promised.get(&vmid).is_some_and(|of| *of != body.id) {
-        return Err(taken_by_others(vmid));
-    }
-    promised.insert(vmid, body.id);
-    Ok(vmid)
-}
 
 /// Makes the container, or goes on with it.
 pub(super) async fn create(
@@ -115,6 +77,9 @@ impl Making<'_> {
             None => self.make().await?,
         };
         let ready = self.unlocked(&place).await?;
+        if ready.rootfs.is_none() {
+            return Err(self.clear_away().await);
+        }
         self.configure(&place, ready).await
     }
 
@@ -139,8 +104,7 @@ impl Making<'_> {
             let words = format!("CT {} is container {} of this workspace", self.vmid, ours.mark.incarnation);
             return Err(BackendError::new(Reason::Conflict, words));
         }
-        let Some(place) = self.cluster.place_of(self.body)? else { return Ok(None) };
-        let Some(foreign) = self.cluster.configuration(&place).await? else { return Ok(None) };
+        let Some((place, foreign)) = self.cluster.found(self.body).await? else { return Ok(None) };
         if !self.spec.infrastructure.adopt_existing {
             return Err(self.occupied("belongs to something else"));
         }
@@ -218,7 +182,14 @@ impl Making<'_> {
                     self.say(format!("waiting for another client's work on template {template}"));
                     sleep(INTERVAL).await;
                 }
-                Err(error) => return self.asked_in_vain(error, place).await,
+                Err(error) => {
+                    return match error.cause() {
+                        Some(Cause::Locked(lock)) => {
+                            Err(errors::locked(template, source.node.as_str(), *lock))
+                        }
+                        _ => self.asked_in_vain(error, place).await,
+                    };
+                }
             }
         }
     }
@@ -299,11 +270,34 @@ impl Making<'_> {
     }
 
     fn in_words(&self, error: &Error) -> BackendError {
-        let mut words = errors::from_client(error);
-        if matches!(error.cause(), Some(Cause::Missing(Missing::Container(_)))) {
-            words.reason = Reason::TemplateMissing;
+        let words = errors::from_client(error);
+        match &error.failure {
+            Failure::Refused { cause: Cause::Missing(Missing::Container(_)), .. } => {
+                BackendError { reason: Reason::TemplateMissing, ..words }
+            }
+            // Any of two privileges would do, and then the node names neither.
+            Failure::Denied { needs: Needs::Unknown, .. } => {
+                let pool = self.cluster.config.pool.as_ref().map(|pool| format!(" or /pool/{pool}"));
+                let (vmid, pool) = (self.vmid, pool.unwrap_or_default());
+                let message = format!("the token lacks VM.Allocate on /vms/{vmid}{pool} ({})", error.call);
+                BackendError { message, ..words }
+            }
+            _ => words,
         }
-        words
+    }
+
+    /// Removes what is left of a copy that was cut off, once somebody took its lock away: it has no
+    /// disk, and never gets one. The next attempt makes the container anew.
+    async fn clear_away(&self) -> BackendError {
+        let removed = match inspect::of_body(self.cluster, self.body).await {
+            Ok(Some(left)) if left.configuration.rootfs.is_none() => {
+                remove::destroy(self.cluster, &left).await
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let words = format!("making CT {} was cut off before it had a disk; it is made anew", self.vmid);
+        removed.err().unwrap_or_else(|| BackendError::new(Reason::Failed, words))
     }
 
     /// Waits until nothing holds the container any more.
@@ -374,7 +368,7 @@ fn taken_by_others(vmid: u32) -> BackendError {
 }
 
 /// What the container is made from.
-fn source(spec: &ContainerSpec) -> Source {
+pub(super) fn source(spec: &ContainerSpec) -> Source {
     let Ok(source) = spec.image.parse();
     source
 }

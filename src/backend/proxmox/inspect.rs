@@ -34,8 +34,7 @@ impl Marked {
 /// The container of a body; absent: there is none, or one that is somebody else's stands at its
 /// number and the body never had one there.
 pub(super) async fn of_body(cluster: &Cluster, body: &BodyRef) -> Result<Option<Marked>, BackendError> {
-    let Some(place) = cluster.place_of(body)? else { return Ok(None) };
-    let Some(configuration) = cluster.configuration(&place).await? else { return Ok(None) };
+    let Some((place, configuration)) = cluster.found(body).await? else { return Ok(None) };
     let Some(mark) = Mark::read(&configuration.description) else { return Ok(None) };
     if mark.instance != cluster.instance || mark.id != body.id {
         return Ok(None);

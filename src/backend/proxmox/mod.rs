@@ -42,6 +42,7 @@ mod nodes;
 mod os_template;
 mod power;
 mod remove;
+mod reserve;
 mod settings;
 mod template;
 mod tun;
@@ -147,7 +148,7 @@ impl Backend for ProxmoxBackend {
         spec: &ContainerSpec,
         taken: &BTreeSet<u32>,
     ) -> Result<Option<u32>, BackendError> {
-        create::reserve(&self.cluster, body, spec, taken).await.map(Some)
+        reserve::reserve(&self.cluster, body, spec, taken).await.map(Some)
     }
 
     async fn create(

@@ -51,7 +51,8 @@ fn give_up(cluster: &Cluster, body: &BodyRef) {
     lock(&cluster.given_up).insert(body.id);
 }
 
-async fn destroy(cluster: &Cluster, found: &Marked) -> Result<(), BackendError> {
+/// Stops and removes a container, whatever protects it.
+pub(super) async fn destroy(cluster: &Cluster, found: &Marked) -> Result<(), BackendError> {
     let (node, vmid) = (&found.place.node, found.place.vmid);
     match found.configuration.lock {
         // Left by a removal that was cut off: removing goes on all the same.

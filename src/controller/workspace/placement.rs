@@ -1,6 +1,6 @@
 //! Which host a new body goes to. Pure.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use crate::backend::HostState;
 
@@ -16,7 +16,8 @@ pub fn place(
     let free = |host: &&HostState| {
         let promised = committed.get(host.name.as_str()).copied().unwrap_or_default();
         let gone = promised.max(host.memory_used_bytes);
-        (i128::from(host.memory_bytes) - i128::from(gone), std::cmp::Reverse(host.name.clone()))
+        let left = i128::from(host.memory_bytes) - i128::from(gone);
+        (left, Reverse(promised), Reverse(host.name.clone()))
     };
     if let Some(best) = candidates.clone().filter(|host| host.unreachable.is_none()).max_by_key(free) {
         return Ok(best.name.clone());

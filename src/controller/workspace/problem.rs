@@ -123,7 +123,7 @@ impl From<BackendError> for Problem {
             R::Locked => (
                 condition::CONTAINER_READY,
                 Retry::Backoff,
-                "wait for what holds the lock; a lock that nothing holds is cleared with `pct unlock VMID` on its node",
+                "the operator goes on by itself when the lock is gone",
             ),
             R::HostSshNotConfigured => (
                 condition::TUN_CONFIGURED,
@@ -154,7 +154,7 @@ impl From<BackendError> for Problem {
             R::HostKeyChanged => (
                 condition::BACKEND_READY,
                 Retry::OnChange,
-                "if the key was renewed on purpose, have the operator forget the one before; else somebody stands in between",
+                "if the key was renewed on purpose, kubectl berth reset-host-key forgets the one before; else somebody stands in between",
             ),
             R::NotFound | R::NotRunning | R::Failed => {
                 (condition::CONTAINER_READY, Retry::Backoff, "the operator looks again and goes on by itself")

@@ -15,7 +15,7 @@ use crate::{
         git_server,
         objects::*,
         operator::free_port,
-        proxmox::{Cluster, TEMPLATE, cluster},
+        proxmox::{Cluster, Recorded, TEMPLATE, cluster},
     },
 };
 
@@ -130,14 +130,12 @@ impl Stage for ProxmoxStage {
 
     async fn ever_made(&self) -> usize {
         let [first, last] = self.range();
-        let calls = self.cluster.calls().await;
-        let is_ours = |call: &&Value| {
-            let new = &call["parameters"]["newid"];
-            let new = new.as_u64().or_else(|| new.as_str()?.parse().ok()).unwrap_or_default();
-            let path = call["path"].as_str().unwrap_or_default();
-            call["status"] == 200 && path.ends_with("/clone") && (first..=last).contains(&new)
+        let is_ours = |call: &&Recorded| {
+            let new = call.parameters.get("newid").cloned().flatten();
+            let new = new.and_then(|new| new.parse().ok()).unwrap_or_default();
+            call.status == 200 && call.path.ends_with("/clone") && (first..=last).contains(&new)
         };
-        calls.iter().filter(is_ours).count()
+        self.cluster.recorded().iter().filter(is_ours).count()
     }
 
     fn boot(&self, workspace: &Workspace) -> String {

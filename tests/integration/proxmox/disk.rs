@@ -4,21 +4,27 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use serde_json::json;
 
-use super::{least, remove, scene, vmid_of};
-use crate::support::{eventually, objects::*, proxmox::TEMPLATE};
+use super::{least, on_the_shared_cluster, remove, vmid_of};
+use crate::support::{
+    eventually,
+    objects::*,
+    proxmox::{Effect, TEMPLATE},
+};
 
 #[rstest::rstest]
 #[case::the_disk(false)]
 #[case::its_file_system(true)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_does_not_grow_is_said_and_keeps_nothing_from_being_ready(#[case] disk_grows: bool) {
-    let (cluster, operator, namespace) = scene("pve-disk", |cluster| cluster.backend(cluster.port())).await;
+    let (cluster, operator, namespace) =
+        on_the_shared_cluster("pve-disk", |cluster| cluster.backend(cluster.port())).await;
     template_with(&namespace, "base", json!({"proxmox": {"vmid": TEMPLATE}})).await;
     let vmid = &operator.settings.config["backends"][0]["proxmox"]["vmids"]["workspaces"]["first"];
     if disk_grows {
-        cluster.fail_task("resize", vmid, "resize2fs: bad magic number");
+        cluster.failing_task_of("resize", &vmid.to_string(), "resize2fs: bad magic number");
     } else {
-        cluster.refuse("PUT", format!("/nodes/pve1/lxc/{vmid}/resize"), "no space left in the pool");
+        let refusal = Effect::Answer { status: 500, reason: "no space left in the pool".to_owned() };
+        cluster.fault("PUT", &format!("/nodes/pve1/lxc/{vmid}/resize"), u32::MAX, refusal);
     }
     workspace(&namespace, "small", least(json!({}))).await;
     let small = ready(&namespace, "small").await;
@@ -39,7 +45,8 @@ async fn a_disk_that_does_not_grow_is_said_and_keeps_nothing_from_being_ready(#[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_grows_to_what_is_asked_for() {
-    let (cluster, _operator, namespace) = scene("pve-disk", |cluster| cluster.backend(cluster.port())).await;
+    let (cluster, _operator, namespace) =
+        on_the_shared_cluster("pve-disk", |cluster| cluster.backend(cluster.port())).await;
     template_with(&namespace, "base", json!({"proxmox": {"vmid": TEMPLATE}})).await;
     workspace(&namespace, "one", least(json!({"resources": {"disk": "6Gi"}}))).await;
     let made = ready(&namespace, "one").await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{least, remove, scene, vmid_of};
+use super::{least, on_the_shared_cluster, remove, vmid_of};
 use crate::support::{
     objects::*,
     proxmox::{Cluster, TEMPLATE},
@@ -30,7 +30,7 @@ fn is_kept(cluster: &Cluster, vmid: u32) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_mode_outlives_a_start_that_the_operator_does_not_see() {
     let (cluster, mut operator, namespace) =
-        scene("pve-dns", |cluster| cluster.backend(cluster.port())).await;
+        on_the_shared_cluster("pve-dns", |cluster| cluster.backend(cluster.port())).await;
     template_with(&namespace, "base", json!({"proxmox": {"vmid": TEMPLATE}})).await;
     let modes = [("absent", None), ("host", Some("Host")), ("tailscale", Some("Tailscale"))];
     for (name, mode) in modes {

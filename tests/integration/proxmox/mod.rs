@@ -1,10 +1,25 @@
-//! Workspaces on Proxmox VE: the simulated cluster with real containers, and the operator as a process.
+//! Workspaces on Proxmox VE: a simulated cluster, and the operator as a process. With real containers
+//! where a Workspace is to become Ready; where something is to go wrong before that, on a cluster of
+//! the test's own that only remembers its containers ([`scene`]).
+//!
+//! What holds on every kind of backend is tested in `lifecycle`.
 
+mod adoption;
+mod answers;
+mod clones;
+mod contention;
 mod disk;
 mod dns;
+mod host_key;
+mod killed;
 mod life;
+mod locks;
 mod network;
+mod nodes;
+mod orphans;
 mod placement;
+mod rights;
+mod scene;
 mod template;
 mod tun;
 mod vmid;
@@ -17,8 +32,8 @@ use crate::support::{
     proxmox::{Cluster, cluster},
 };
 
-/// The cluster, with an operator for a namespace of its own that has this backend of it.
-async fn scene(
+/// The cluster with real containers, with an operator for a namespace of its own that has this backend of it.
+async fn on_the_shared_cluster(
     prefix: &str,
     backend: impl FnOnce(&'static Cluster) -> Value,
 ) -> (&'static Cluster, Operator, Namespace) {

@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use ipnet::Ipv4Net;
 use serde_json::json;
 
-use super::{least, remove, scene, vmid_of};
+use super::{least, on_the_shared_cluster, remove, vmid_of};
 use crate::support::{
     objects::*,
     proxmox::{Cluster, TEMPLATE},
 };
 
 /// The first interface, as it is stored.
-async fn net0(cluster: &Cluster, vmid: u32) -> String {
-    let text = cluster.file_of(vmid).await;
+fn net0(cluster: &Cluster, vmid: u32) -> String {
+    let text = cluster.text(vmid).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("net0: "));
     line.expect("it has an interface").to_owned()
 }
@@ -24,22 +24,20 @@ fn hardware_address(interface: &str) -> &str {
 }
 
 /// The hardware addresses that were sent for the first interface of a container.
-async fn sent(cluster: &Cluster, vmid: u32) -> BTreeSet<String> {
-    let calls = cluster.calls().await;
+fn sent(cluster: &Cluster, vmid: u32) -> BTreeSet<String> {
     let end = format!("/lxc/{vmid}/config");
-    let of_it = calls.iter().filter(|call| {
-        call["method"] == "PUT" && call["path"].as_str().is_some_and(|path| path.ends_with(&end))
-    });
-    let interfaces = of_it.filter_map(|call| call["parameters"]["net0"].as_str());
+    let calls = cluster.recorded();
+    let of_it = calls.iter().filter(|call| call.method == "PUT" && call.path.ends_with(&end));
+    let interfaces = of_it.filter_map(|call| call.parameters.get("net0")?.as_deref());
     interfaces.map(|interface| hardware_address(interface).to_owned()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn address_bridge_vlan_and_hardware_address_stay_for_the_containers_life() {
     let (cluster, mut operator, namespace) =
-        scene("pve-network", |cluster| cluster.backend(cluster.port())).await;
+        on_the_shared_cluster("pve-network", |cluster| cluster.backend(cluster.port())).await;
     template_with(&namespace, "base", json!({"proxmox": {"vmid": TEMPLATE}})).await;
-    let (subnet, gateway) = cluster.second_bridge().await;
+    let (subnet, gateway) = cluster.second_bridge().await.clone();
     let subnet: Ipv4Net = subnet.parse().unwrap();
     // Far from where Docker begins to give addresses out.
     let address = subnet.hosts().last().unwrap();
@@ -55,7 +53,7 @@ async fn address_bridge_vlan_and_hardware_address_stay_for_the_containers_life()
     let made = ready(&namespace, "one").await;
     assert_eq!(made.status.clone().unwrap().container.unwrap().ip, Some(address.to_string()));
     let vmid = vmid_of(&made);
-    let first = net0(cluster, vmid).await;
+    let first = net0(cluster, vmid);
     let hwaddr = hardware_address(&first).to_owned();
     assert_eq!(
         first,
@@ -76,16 +74,17 @@ async fn address_bridge_vlan_and_hardware_address_stay_for_the_containers_life()
     let again = json!({"spec": {"operatingMode": "Running", "env": [{"name": "A", "value": "b"}]}});
     patch(&namespace, "one", again).await;
     ready(&namespace, "one").await;
-    assert_eq!(net0(cluster, vmid).await, first);
+    assert_eq!(net0(cluster, vmid), first);
     assert_eq!(cluster.exec(vmid, "root", inside), expected);
-    assert_eq!(sent(cluster, vmid).await, [hwaddr].into(), "every change names the address that is there");
+    assert_eq!(sent(cluster, vmid), [hwaddr].into(), "every change names the address that is there");
     remove(&namespace, "one").await;
     namespace.delete().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bridge_that_the_node_does_not_have_is_named() {
-    let (_, _operator, namespace) = scene("pve-network", |cluster| cluster.backend(cluster.port())).await;
+    let (_, _operator, namespace) =
+        on_the_shared_cluster("pve-network", |cluster| cluster.backend(cluster.port())).await;
     template_with(&namespace, "base", json!({"proxmox": {"vmid": TEMPLATE}})).await;
     workspace(&namespace, "one", least(json!({"network": {"bridge": "vmbr9"}}))).await;
     let refused = broken(&namespace, "one", "Unsupported").await;

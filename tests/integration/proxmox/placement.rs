@@ -3,7 +3,7 @@
 use berth::api::Workspace;
 use serde_json::json;
 
-use super::{least, remove, scene, vmid_of};
+use super::{least, on_the_shared_cluster, remove, vmid_of};
 use crate::support::{
     Namespace,
     objects::*,
@@ -22,9 +22,10 @@ async fn placed(namespace: &Namespace, name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_template_that_all_nodes_reach_is_cloned_to_the_node_with_the_most_free_memory() {
-    let (cluster, _operator, namespace) = scene("pve-place", |cluster| cluster.backend(cluster.port())).await;
+    let (cluster, _operator, namespace) =
+        on_the_shared_cluster("pve-place", |cluster| cluster.backend(cluster.port())).await;
     let base = cluster.vmid();
-    cluster.make_template(base, &Base { storage: SHARED_STORAGE, ..Base::default() }).await;
+    cluster.make_template(base, &Base { storage: Some(SHARED_STORAGE), ..Base::default() }).await;
     template_with(&namespace, "base", json!({"proxmox": {"vmid": base}})).await;
     // The second node has a little more, but not once this one is promised so much.
     workspace(&namespace, "large", json!({"resources": {"memory": "16Gi"}})).await;
@@ -48,7 +49,8 @@ async fn a_template_that_all_nodes_reach_is_cloned_to_the_node_with_the_most_fre
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_template_of_one_node_is_cloned_there_alone() {
-    let (_, _operator, namespace) = scene("pve-place", |cluster| cluster.backend(cluster.port())).await;
+    let (_, _operator, namespace) =
+        on_the_shared_cluster("pve-place", |cluster| cluster.backend(cluster.port())).await;
     template_with(&namespace, "base", json!({"proxmox": {"vmid": TEMPLATE}})).await;
     workspace(&namespace, "one", least(json!({}))).await;
     assert_eq!(placed(&namespace, "one").await, "pve1");

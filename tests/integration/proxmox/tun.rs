@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{least, remove, scene, vmid_of};
+use super::{least, on_the_shared_cluster, remove, vmid_of};
 use crate::support::{
     Namespace,
     objects::*,
@@ -26,8 +26,8 @@ async fn template_with_tun(namespace: &Namespace, vmid: u32) {
 }
 
 /// How often the lines stand in a container's file, in front of its snapshots and behind.
-async fn lines(cluster: &Cluster, vmid: u32) -> (usize, usize) {
-    let text = cluster.file_of(vmid).await;
+fn lines(cluster: &Cluster, vmid: u32) -> (usize, usize) {
+    let text = cluster.text(vmid).unwrap();
     let (own, snapshots) = text.split_once("\n[").unwrap_or((&text, ""));
     let count = |text: &str| {
         let found = LINES.lines().map(|line| text.lines().filter(|other| *other == line).count());
@@ -40,7 +40,7 @@ async fn lines(cluster: &Cluster, vmid: u32) -> (usize, usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clone_gets_the_device_once_and_before_its_first_start() {
-    let (cluster, mut operator, namespace) = scene("pve-tun", with_host_ssh).await;
+    let (cluster, mut operator, namespace) = on_the_shared_cluster("pve-tun", with_host_ssh).await;
     template_with_tun(&namespace, TEMPLATE).await;
     let creating = moment(&namespace, "one", |found| step_of(found) == Some("CreatingContainer")).await;
     let starting = moment(&namespace, "one", |found| step_of(found) == Some("StartingContainer")).await;
@@ -50,7 +50,7 @@ async fn a_clone_gets_the_device_once_and_before_its_first_start() {
     operator.restart().await;
     starting.await;
     let vmid = vmid_of(&until(&namespace, "one", "there", |found| found.status.is_some()).await);
-    assert_eq!(lines(cluster, vmid).await, (1, 0), "before it starts");
+    assert_eq!(lines(cluster, vmid), (1, 0), "before it starts");
     let made = ready(&namespace, "one").await;
     assert_eq!(condition(&made, "TunConfigured"), "True DevicePresent: ");
     operator.kill().await;
@@ -61,10 +61,10 @@ async fn a_clone_gets_the_device_once_and_before_its_first_start() {
             && condition(found, "Ready").starts_with("True")
     })
     .await;
-    assert_eq!(lines(cluster, vmid).await, (1, 0));
+    assert_eq!(lines(cluster, vmid), (1, 0));
     let notes = cluster.configuration(vmid).await.unwrap().description;
     assert!(!notes.contains("lxc."), "the lines are no notes: {notes}");
-    assert_eq!(cluster.times("POST", vmid, "status/start").await, 2);
+    assert_eq!(cluster.times("POST", vmid, "status/start"), 2);
     remove(&namespace, "one").await;
     namespace.delete().await;
 }
@@ -77,14 +77,14 @@ async fn a_device_that_is_inherited_needs_nobody_on_the_node(
     #[case] of_the_template: &str,
     #[case] expected: (usize, usize),
 ) {
-    let (cluster, _operator, namespace) = scene("pve-tun", without).await;
+    let (cluster, _operator, namespace) = on_the_shared_cluster("pve-tun", without).await;
     let base = cluster.vmid();
     cluster.make_template(base, &Base { lines: of_the_template, ..Base::default() }).await;
     template_with_tun(&namespace, base).await;
     workspace(&namespace, "one", least(json!({}))).await;
     let made = ready(&namespace, "one").await;
     assert_eq!(condition(&made, "TunConfigured"), "True DevicePresent: ");
-    assert_eq!(lines(cluster, vmid_of(&made)).await, expected);
+    assert_eq!(lines(cluster, vmid_of(&made)), expected);
     remove(&namespace, "one").await;
     cluster.destroy(base).await;
     namespace.delete().await;
@@ -92,7 +92,7 @@ async fn a_device_that_is_inherited_needs_nobody_on_the_node(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_way_to_give_it_nothing_is_made_until_the_template_has_it() {
-    let (cluster, operator, namespace) = scene("pve-tun", without).await;
+    let (cluster, operator, namespace) = on_the_shared_cluster("pve-tun", without).await;
     let base = cluster.vmid();
     cluster.make_template(base, &Base::default()).await;
     template_with_tun(&namespace, base).await;
@@ -114,7 +114,7 @@ async fn without_a_way_to_give_it_nothing_is_made_until_the_template_has_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_runs_gets_it_with_one_restart_and_no_snapshot_of_it_does() {
-    let (cluster, _operator, namespace) = scene("pve-tun", with_host_ssh).await;
+    let (cluster, _operator, namespace) = on_the_shared_cluster("pve-tun", with_host_ssh).await;
     template_with_tun(&namespace, TEMPLATE).await;
     let vmid = cluster.vmid();
     let notes = format!("berth-adopt: {}/one", namespace.name);
@@ -124,17 +124,17 @@ async fn a_container_that_runs_gets_it_with_one_restart_and_no_snapshot_of_it_do
     workspace(&namespace, "one", least(adopted)).await;
     let made = ready(&namespace, "one").await;
     assert_eq!(condition(&made, "TunConfigured"), "True DevicePresent: ");
-    assert_eq!(lines(cluster, vmid).await, (1, 0));
-    assert!(cluster.file_of(vmid).await.ends_with(SNAPSHOT), "{}", cluster.file_of(vmid).await);
+    assert_eq!(lines(cluster, vmid), (1, 0));
+    assert!(cluster.text(vmid).unwrap().ends_with(SNAPSHOT), "{}", cluster.text(vmid).unwrap());
     let [stops, starts] = ["status/shutdown", "status/start"];
-    assert_eq!((cluster.times("POST", vmid, stops).await, cluster.times("POST", vmid, starts).await), (1, 2));
+    assert_eq!((cluster.times("POST", vmid, stops), cluster.times("POST", vmid, starts)), (1, 2));
     remove(&namespace, "one").await;
     namespace.delete().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clone_without_the_operators_key_gets_it_through_its_node() {
-    let (cluster, _operator, namespace) = scene("pve-key", with_host_ssh).await;
+    let (cluster, _operator, namespace) = on_the_shared_cluster("pve-key", with_host_ssh).await;
     cluster.expect_pct();
     let base = cluster.vmid();
     cluster.make_template(base, &Base { key: false, ..Base::default() }).await;
@@ -150,7 +150,7 @@ async fn a_clone_without_the_operators_key_gets_it_through_its_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clone_without_the_operators_key_says_so_where_nobody_gets_onto_the_node() {
-    let (cluster, _operator, namespace) = scene("pve-key", without).await;
+    let (cluster, _operator, namespace) = on_the_shared_cluster("pve-key", without).await;
     let base = cluster.vmid();
     cluster.make_template(base, &Base { key: false, ..Base::default() }).await;
     template_with(&namespace, "base", json!({"proxmox": {"vmid": base}})).await;
