@@ -45,6 +45,7 @@ up() {
 	lock
 	choose_backend
 	trap when_done EXIT
+	trap 'exit 143' TERM
 	prepare
 	backend_start
 	start_git_server
