@@ -154,7 +154,9 @@ async fn pass_on(
     params::verify(route.endpoint, params)?;
     let (sender, receiver) = oneshot::channel();
     tokio::spawn(async move {
-        tokio::time::sleep(later).await;
+        if !later.is_zero() {
+            tokio::time::sleep(later).await;
+        }
         let daemon = call.cluster.daemon(&call.node).filter(|_| protected);
         let _worker = match daemon {
             Some(daemon) => daemon.acquire_owned().await.ok(),
