@@ -76,6 +76,11 @@ impl Pass<'_> {
             .get(&desired.backend)
             .ok_or_else(|| unreachable(format!("backend {:?} is not there", desired.backend)))?;
         let mut hosts = backend.hosts();
+        // What a host has can not be told while it does not answer.
+        let pinned = hosts.iter().find(|host| desired.pinned_host.as_ref() == Some(&host.name));
+        if let Some((name, why)) = pinned.and_then(|host| Some((&host.name, host.unreachable.as_ref()?))) {
+            return Err(unreachable(format!("{name} does not answer: {why}")));
+        }
         if let Some(possible) = backend.hosts_of_image(&desired.resolved.image).await? {
             let pinned = desired.pinned_host.as_ref().filter(|pinned| !possible.contains(pinned));
             if let Some(pinned) = pinned {
