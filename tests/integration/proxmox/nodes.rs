@@ -56,9 +56,12 @@ async fn that_goes_takes_only_its_own_workspaces_along_and_brings_them_back() {
     }
     assert_eq!(lost.status.clone().unwrap().container, there.status.clone().unwrap().container);
     delete(&namespace, "deleted").await;
-    let waiting = broken(&namespace, "deleted", "BackendUnreachable").await;
-    assert_eq!(phase_of(&waiting), Some("Terminating"));
-    assert!(condition(&waiting, "Ready").contains("pve2"), "{}", describe(&waiting));
+    until(&namespace, "deleted", "waiting for its node", |found| {
+        let ready = condition(found, "Ready");
+        let waits = ready.starts_with("False BackendUnreachable: ") && ready.contains("pve2");
+        phase_of(found) == Some("Terminating") && waits
+    })
+    .await;
 
     // Both would have gone to the node with more free memory.
     for name in ["new", "newer"] {
