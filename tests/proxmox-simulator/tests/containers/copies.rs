@@ -60,6 +60,19 @@ async fn machine_id(world: &World, vmid: u32) -> String {
 }
 
 #[tokio::test]
+async fn a_copy_that_keeps_its_own_name_resolution_has_that_of_the_original() {
+    let world = World::new().await;
+    world.create(100, SYSVINIT).await;
+    world.containers.start(100, &boot("box", "dhcp")).await.unwrap();
+    world.read(100, "touch /etc/.pve-ignore.resolv.conf; echo nameserver 192.0.2.99 >/etc/resolv.conf").await;
+    assert!(world.containers.shutdown(100, SHUTDOWN).await.unwrap());
+    world.containers.copy(100, 101).await.unwrap();
+    world.containers.start(101, &boot("copy", "dhcp")).await.unwrap();
+    let found = world.read(101, "cat /etc/resolv.conf; stat -c %a /etc/resolv.conf; hostname").await;
+    assert_eq!(found, "nameserver 192.0.2.99\n644\ncopy");
+}
+
+#[tokio::test]
 async fn a_copy_is_of_the_last_state() {
     let world = World::new().await;
     world.create(100, SYSVINIT).await;

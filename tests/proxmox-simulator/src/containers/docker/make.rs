@@ -20,6 +20,9 @@ use super::{
 /// switch itself off.
 const CAPABILITIES: [&str; 3] = ["SYS_ADMIN", "NET_ADMIN", "SYS_BOOT"];
 
+/// Files of an image that no container made of it has: Docker puts empty ones in their place.
+const LAID_OVER: [&str; 3] = ["etc/resolv.conf", "etc/hostname", "etc/hosts"];
+
 /// A container that does not run yet.
 pub(super) struct Description<'a> {
     pub(super) cluster: &'a str,
@@ -72,16 +75,27 @@ pub(super) async fn copy(docker: &Docker, cluster: &str, from: u32, to: u32) -> 
         return Err(format!("CT {from} is running"));
     }
     let image = image_of(docker, cluster, &source).await?;
-    let stop_signal = source.config.and_then(|config| config.stop_signal);
+    let stop_signal = source.config.as_ref().and_then(|config| config.stop_signal.clone());
     let made = container(docker, Description { cluster, vmid: to, image, stop_signal }).await?;
-    let emptied = match archive::is_there(docker, &made, "/etc/machine-id").await? {
-        true => archive::write(docker, &made, &Files::default().file("etc/machine-id", 0o444, "")).await,
-        false => Ok(()),
-    };
-    if emptied.is_err() {
+    let finished = finish_copy(docker, source.id.as_deref().unwrap_or_default(), &made).await;
+    if finished.is_err() {
         cleanup::remove_container(docker, &made).await?;
     }
-    emptied
+    finished
+}
+
+/// Gives a copy what Docker lays empty files over, and takes the machine-id out of it.
+async fn finish_copy(docker: &Docker, source: &str, made: &str) -> Result<(), String> {
+    let mut files = Files::default();
+    for path in LAID_OVER {
+        if let Some(found) = archive::read(docker, source, &format!("/{path}")).await? {
+            files = files.file_of(found.group, path, 0o644, found.content);
+        }
+    }
+    if archive::is_there(docker, made, "/etc/machine-id").await? {
+        files = files.file("etc/machine-id", 0o444, "");
+    }
+    archive::write(docker, made, &files).await
 }
 
 /// The image of a stopped container's file system. One that was made since it ran last is still
