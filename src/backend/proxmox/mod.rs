@@ -45,6 +45,8 @@ mod remove;
 mod reserve;
 mod settings;
 mod template;
+#[cfg(test)]
+mod tests;
 mod tun;
 pub mod tun_lines;
 mod wanted;

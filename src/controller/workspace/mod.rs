@@ -14,7 +14,7 @@ mod creation;
 pub mod execute;
 #[cfg(test)]
 mod fixtures;
-mod infrastructure;
+pub mod infrastructure;
 pub mod pass;
 pub mod phase;
 pub mod placement;

@@ -49,6 +49,11 @@ pub enum Effect {
         #[serde(default = "timed_out")]
         reason: String,
     },
+    /// The answer is a 596, and it is begun after that.
+    Late {
+        /// After this long, whatever the time scale is.
+        milliseconds: u64,
+    },
 }
 
 /// Something that happens to the next tasks of a type.

@@ -27,6 +27,7 @@ const LABEL: &str = "dev.berth.proxmox-simulator.cluster";
 pub(super) fn containers(name: String) -> Arc<dyn Containers> {
     let templates = BTreeMap::from([
         ("debian-12-standard".to_owned(), GIT_IMAGE.to_owned()),
+        ("debian-12-openrc".to_owned(), "berth-demo/debian-12-openrc:bookworm".to_owned()),
         ("debian-12-sysvinit".to_owned(), "berth-demo/debian-12-sysvinit:bookworm".to_owned()),
     ]);
     let settings = docker::Settings { cluster: name, templates, bridges: BTreeMap::new() };

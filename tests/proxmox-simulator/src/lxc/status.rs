@@ -23,9 +23,10 @@ fn described(vmid: u32, guest: &Guest, init: Option<Init>) -> Value {
         "status": if init.is_some() { "running" } else { "stopped" },
         "cpus": number("cores", 16), "cpu": 0, "mem": 0, "swap": 0, "disk": 0, "netin": 0, "netout": 0,
         "diskread": 0, "diskwrite": 0, "maxmem": number("memory", 512) << 20,
-        "maxswap": number("swap", 512) << 20, "maxdisk": disk, "uptime": uptime.map_or(0, |time| time.as_secs()),
+        "maxswap": number("swap", 0) << 20, "maxdisk": disk, "uptime": uptime.map_or(0, |time| time.as_secs()),
     });
-    if let Some(limit) = config.get("cpulimit").filter(|limit| !matches!(*limit, "0" | " ")) {
+    let limit = config.get("cpulimit").filter(|limit| !matches!(*limit, "0" | " "));
+    if let Some(limit) = limit.filter(|_| config.get("cores").is_none()) {
         value["cpus"] = json!(limit);
     }
     for key in ["tags", "lock"] {
@@ -117,8 +118,8 @@ fn interface(interface: &Interface) -> Value {
         "ip-addresses": inet.chain(inet6).collect::<Vec<_>>(),
     });
     for (key, addresses) in [("inet", &interface.inet), ("inet6", &interface.inet6)] {
-        if let Some(first) = addresses.first() {
-            value[key] = json!(first);
+        if let Some(last) = addresses.last() {
+            value[key] = json!(last);
         }
     }
     value
