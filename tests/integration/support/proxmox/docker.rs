@@ -72,7 +72,8 @@ pub(super) fn make_bridge(cluster: &str, bridge: &str) -> (String, String) {
         docker(&["network", "rm", &name]);
         let (subnet, gateway) = found.split_once(' ').expect("a network and its gateway");
         // Somebody else may have been faster.
-        if run(&[create.as_slice(), &["--subnet", subnet, &name]].concat()).status.success() {
+        let asked = ["--subnet", subnet, "--gateway", gateway, &name];
+        if run(&[create.as_slice(), &asked].concat()).status.success() {
             return (subnet.to_owned(), gateway.to_owned());
         }
     }
