@@ -102,11 +102,9 @@ impl Cluster {
         }
     }
 
-    /// The operator's public keys, a line each.
-    pub(super) async fn public_keys(&self) -> Result<String, BackendError> {
-        let keys =
-            self.ways.keys.public().await.map_err(|error| BackendError::new(Reason::SshAuthFailed, error))?;
-        Ok(keys.join("\n"))
+    /// The operator's public keys.
+    pub(super) async fn public_keys(&self) -> Result<Vec<String>, BackendError> {
+        self.ways.keys.public().await.map_err(|error| BackendError::new(Reason::SshAuthFailed, error))
     }
 
     /// Where the container of a body is, or would be: by the number that is remembered, else by

@@ -14,11 +14,11 @@ use tokio::{
 
 use super::{
     client::{
-        Cause, Change, CloneDisk, CloneRequest, Configuration, CreateRequest, Disk, Effect, Error, Features,
-        Lock, Resize, Upid, VmId,
+        Cause, Change, CloneDisk, CloneRequest, Configuration, CreateRequest, Effect, Error, Features, Lock,
+        Upid, VmId,
     },
     cluster::{Cluster, Place, given_up, lock, node_name},
-    errors,
+    errors, grow,
     mark::Mark,
     os_template, tun,
     wanted::wanted,
@@ -114,7 +114,10 @@ impl Making<'_> {
     }
 
     async fn clone_of(&self, template: u32) -> Result<Place, BackendError> {
-        let (source, _) = self.cluster.template_place(template).await?;
+        let (source, configuration) = self.cluster.template_place(template).await?;
+        if self.spec.infrastructure.tun {
+            tun::foresee(self.cluster, &configuration, &format!("template {template}"))?;
+        }
         let target = node_name(&self.body.host)?;
         // Others are waited for in the order in which they came; the cluster would refuse at once.
         self.say(format!("waiting for other clones of template {template}"));
@@ -157,6 +160,9 @@ impl Making<'_> {
 
     async fn make_of_os_template(&self, wanted_name: &str) -> Result<Place, BackendError> {
         let node = node_name(&self.body.host)?;
+        if self.spec.infrastructure.tun {
+            tun::foresee(self.cluster, &Configuration::default(), &format!("OS template {wanted_name}"))?;
+        }
         let archive = os_template::find_or_fetch(self.cluster, &node, wanted_name, self.progress).await?;
         let infrastructure = &self.spec.infrastructure;
         let settings =
@@ -169,7 +175,7 @@ impl Making<'_> {
             storage: os_template::disk_storage(self.cluster, &node, infrastructure).await?,
             disk_gib: u32::try_from(disk).unwrap_or(u32::MAX),
             unprivileged: true,
-            ssh_public_keys: Some(self.cluster.public_keys().await?),
+            ssh_public_keys: Some(self.cluster.public_keys().await?.join("\n")),
             password: None,
             pool: name(self.cluster.config.pool.as_ref())?,
             configuration: Change { features: infrastructure.nesting.then_some(features), ..settings },
@@ -206,7 +212,8 @@ impl Making<'_> {
         self.say(format!("setting up CT {}", self.vmid));
         self.change(place, &wanted.settings, &present).await?;
         if let Some(size) = wanted.root_size {
-            self.grow(place, size).await;
+            self.say(format!("growing the disk of CT {}", self.vmid));
+            grow::grow(self.cluster, place, size).await;
         }
         if self.spec.infrastructure.tun {
             tun::ensure(self.cluster, place).await?;
@@ -226,31 +233,6 @@ impl Making<'_> {
         let digest = Some(&present.digest);
         let changed = client.change_configuration(&place.node, place.vmid, change, digest).await;
         changed.map_err(|error| errors::from_client(&error))
-    }
-
-    /// A disk that can not grow is no reason to be without the workspace.
-    async fn grow(&self, place: &Place, size: u64) {
-        self.say(format!("growing the disk of CT {}", self.vmid));
-        let client = &self.cluster.client;
-        let size_mib = size.div_ceil(1 << 20);
-        let grown = match client.resize(&place.node, place.vmid, Disk::Rootfs, size_mib, None).await {
-            Ok(Resize::Started(upid)) => self.see_grown(&upid).await,
-            Ok(Resize::AlreadyThatSize) => Ok(()),
-            Err(error) => Err(errors::from_client(&error)),
-        };
-        if let Err(error) = grown {
-            tracing::warn!(vmid = %self.vmid, size, %error, "the disk could not be grown");
-        }
-    }
-
-    /// The task ends well even when the file system on the disk did not grow.
-    async fn see_grown(&self, upid: &Upid) -> Result<(), BackendError> {
-        self.cluster.finish("growing the disk", upid).await?;
-        let log = self.cluster.client.task_log_end(upid, 50).await;
-        if log.is_ok_and(|log| log.filesystem_did_not_grow()) {
-            return Err(BackendError::new(Reason::Failed, "the disk grew, the file system on it did not"));
-        }
-        Ok(())
     }
 }
 

@@ -76,6 +76,15 @@ impl Pass<'_> {
             .get(&desired.backend)
             .ok_or_else(|| unreachable(format!("backend {:?} is not there", desired.backend)))?;
         let mut hosts = backend.hosts();
+        if let Some(pinned) = &desired.pinned_host
+            && !hosts.is_empty()
+            && !hosts.iter().any(|host| host.name == *pinned)
+        {
+            let known: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
+            let message =
+                format!("backend {:?} has no host {pinned:?}, but {}", desired.backend, known.join(", "));
+            return Err(Problem::permanent(condition::ACCEPTED, "HostNotFound", message));
+        }
         if let Some(possible) = backend.hosts_of_image(&desired.resolved.image).await? {
             let pinned = desired.pinned_host.as_ref().filter(|pinned| !possible.contains(pinned));
             if let Some(pinned) = pinned {

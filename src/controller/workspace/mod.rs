@@ -9,6 +9,7 @@
 
 pub mod activity;
 pub mod agent;
+mod container_conditions;
 mod creation;
 pub mod execute;
 #[cfg(test)]

@@ -78,7 +78,7 @@ async fn two_operators_of_one_instance_make_one_container() {
         workspace(&namespace, name, spec.clone()).await;
     }
     for name in &names {
-        ready(&namespace, name).await;
+        ready_among_many(&namespace, name).await;
     }
     let given = vmids(&namespace, &names).await;
     let of_instance =
@@ -175,7 +175,7 @@ async fn eight_workspaces_become_ready_while_another_client_takes_their_vmids() 
     let (foreign, ()) = tokio::join!(taking, making);
     let before: Vec<Option<String>> = foreign.iter().map(|vmid| cluster.text(*vmid)).collect();
     for name in &names {
-        let made = ready(&namespace, name).await;
+        let made = ready_among_many(&namespace, name).await;
         assert_eq!(condition(&made, "AgentConnected"), "True Connected: ");
     }
     let given = vmids(&namespace, &names).await;

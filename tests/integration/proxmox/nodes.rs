@@ -42,9 +42,9 @@ async fn that_goes_takes_only_its_own_workspaces_along_and_brings_them_back() {
         spec["backend"] = json!({"proxmox": {"node": node}});
         workspace(&namespace, name, spec).await;
     }
-    let here = ready(&namespace, "here").await;
-    let there = ready(&namespace, "there").await;
-    let deleted = ready(&namespace, "deleted").await;
+    let here = ready_among_many(&namespace, "here").await;
+    let there = ready_among_many(&namespace, "there").await;
+    let deleted = ready_among_many(&namespace, "deleted").await;
     assert_eq!([&here, &there, &deleted].map(host_of), ["pve1", "pve2", "pve2"]);
 
     cluster.reach("pve2", false);
@@ -65,7 +65,7 @@ async fn that_goes_takes_only_its_own_workspaces_along_and_brings_them_back() {
         workspace(&namespace, name, small()).await;
     }
     for name in ["new", "newer"] {
-        assert_eq!(host_of(&ready(&namespace, name).await), "pve1");
+        assert_eq!(host_of(&ready_among_many(&namespace, name).await), "pve1");
     }
     let mut pinned = small();
     pinned["backend"] = json!({"proxmox": {"node": "pve2"}});
@@ -77,11 +77,11 @@ async fn that_goes_takes_only_its_own_workspaces_along_and_brings_them_back() {
     assert!(namespace.api::<Workspace>().get_opt("deleted").await.unwrap().is_some());
 
     cluster.reach("pve2", true);
-    let back = ready(&namespace, "there").await;
+    let back = ready_among_many(&namespace, "there").await;
     assert_eq!((id_of(&back), vmid(&back)), (id_of(&there), vmid(&there)));
     assert_eq!(back.status.unwrap().container, there.status.unwrap().container);
     gone(&namespace, "deleted").await;
-    assert_eq!(host_of(&ready(&namespace, "pinned").await), "pve2");
+    assert_eq!(host_of(&ready_among_many(&namespace, "pinned").await), "pve2");
 
     let mut expected = BTreeSet::new();
     for name in ["here", "there", "new", "newer", "pinned"] {

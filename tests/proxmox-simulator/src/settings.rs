@@ -130,6 +130,7 @@ impl Settings {
             nodes: BTreeSet::new(),
             templates: set(&[
                 "debian-12-standard_12.7-1_amd64.tar.zst",
+                "debian-12-openrc_12.7-1_amd64.tar.zst",
                 "debian-12-sysvinit_12.7-1_amd64.tar.zst",
             ]),
             total: large(),

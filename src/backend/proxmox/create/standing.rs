@@ -14,7 +14,7 @@ use crate::backend::{
         errors,
         inspect::{self, Marked},
         mark::{self, Mark},
-        remove,
+        remove, tun,
     },
 };
 
@@ -42,6 +42,9 @@ impl Making<'_> {
         }
         if foreign.template {
             return Err(self.occupied("is a template"));
+        }
+        if self.spec.infrastructure.tun {
+            tun::foresee(self.cluster, &foreign, &format!("CT {}", self.vmid))?;
         }
         self.say(format!("taking over CT {}", self.vmid));
         let change =

@@ -21,6 +21,8 @@ pub struct Guest {
     pub qemu: bool,
     /// Whether its init is a systemd that wants `nesting`.
     pub systemd: bool,
+    /// Size of its file system in bytes, where that did not grow with its disk.
+    pub filesystem: Option<u64>,
     /// Its configuration.
     pub config: Config,
 }

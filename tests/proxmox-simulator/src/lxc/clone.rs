@@ -47,7 +47,7 @@ pub async fn clone(call: &Call) -> Result<Answer, Failure> {
         let plan = plan(call, &state, runs)?;
         let source = state.guest_mut(&call.node, from)?;
         source.config.set("lock", "disk");
-        let guest = Guest { config: plan.config.clone(), ..source.clone() };
+        let guest = Guest { config: plan.config.clone(), filesystem: None, ..source.clone() };
         state.guests.insert(plan.to, guest);
         plan
     };

@@ -57,7 +57,7 @@ pub async fn create(call: &Call) -> Result<Answer, Failure> {
         }
         allowed(call, &state)?;
         let (storage, file) = template(call, &state)?;
-        let systemd = !file.contains("sysvinit") && !file.starts_with("alpine");
+        let systemd = !["alpine", "openrc", "sysvinit"].iter().any(|each| file.contains(each));
         let (config, volume) = configuration(call, &state, &storage)?;
         (config, volume, systemd)
     };
@@ -70,7 +70,10 @@ pub async fn create(call: &Call) -> Result<Answer, Failure> {
         // All else is written when the archive is unpacked.
         let mut begun = Config::default();
         begun.set("lock", "create");
-        state.guests.insert(vmid, Guest { node: call.node.clone(), qemu: false, systemd, config: begun });
+        state.guests.insert(
+            vmid,
+            Guest { node: call.node.clone(), qemu: false, systemd, filesystem: None, config: begun },
+        );
     }
     let asked = call.clone();
     let upid =

@@ -45,6 +45,10 @@ pub async fn resize(call: &Call) -> Result<Answer, Failure> {
             let result = worker.work(if runs { ONLINE } else { OFFLINE }).await;
             let mut state = worker.cluster.state();
             let guest = state.guest_mut(&node, vmid).map_err(|failure| failure.message)?;
+            if disk == "rootfs" {
+                let before = guest.config.get(&disk).and_then(volumes::size_of);
+                guest.filesystem = guest.filesystem.or(before).filter(|_| result.is_err());
+            }
             guest.config.set(&disk, value);
             drop(state);
             if let Err(words) = result {

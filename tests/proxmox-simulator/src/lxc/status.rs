@@ -15,7 +15,9 @@ fn described(vmid: u32, guest: &Guest, init: Option<Init>) -> Value {
     let number =
         |key: &str, default: u64| config.get(key).and_then(|text| text.parse().ok()).unwrap_or(default);
     let uptime = init.and_then(|init| init.started).and_then(|since| since.elapsed().ok());
-    let disk = config.get("rootfs").and_then(volumes::size_of).unwrap_or(4 << 30);
+    let stored = config.get("rootfs").and_then(volumes::size_of).unwrap_or(4 << 30);
+    // While it runs it is the file system that is looked at.
+    let disk = guest.filesystem.filter(|_| init.is_some()).unwrap_or(stored);
     let mut value = json!({
         "vmid": vmid, "type": "lxc", "name": config.hostname(vmid),
         "status": if init.is_some() { "running" } else { "stopped" },

@@ -101,5 +101,11 @@ fn mac(value: &str) -> Result<(), String> {
 
 /// Whether the whole value matches.
 pub fn whole(pattern: &str, value: &str) -> bool {
-    Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(value))
+    match Regex::new(&format!("^(?:{pattern})$")) {
+        Ok(regex) => regex.is_match(value),
+        Err(error) => {
+            tracing::error!(pattern, %error, "no value can match");
+            false
+        }
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
 use serde_json::Value;
 
 use super::{
@@ -130,7 +129,7 @@ pub fn check(name: &str, property: &Property, value: &str) -> Result<(), String>
         None => {}
     }
     if let Some(pattern) = property.pattern()
-        && !Regex::new(&pattern).is_ok_and(|pattern| pattern.is_match(value))
+        && !formats::whole(&pattern, value)
     {
         return Err("value does not match the regex pattern".into());
     }
