@@ -213,9 +213,10 @@ pub struct FailedUpdate {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
-    /// What it does: `Clone`.
+    /// What it does: `Create`, a task of Proxmox VE that makes the container; `Clone`, the job in the
+    /// container that clones the repository.
     pub kind: String,
-    /// By what it is found again.
+    /// By what it is found again; of `Create` it is the UPID.
     pub handle: String,
     /// When it was started.
     pub started_at: Time,

@@ -7,7 +7,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     AgentProgram, Backend, BackendError, Body, BodyId, BodyRef, Change, ContainerRef, ContainerSpec, Found,
-    Guest, HostState, ImageRequest, LogRequest, LogStream, OwnedItem, Owner, SharedBackend, TemplatePlace,
+    Guest, HostState, ImageRequest, LogRequest, LogStream, OwnedItem, Owner, Report, SharedBackend,
+    TemplatePlace,
 };
 
 /// Told of every call: its name, `Ok` or the reason of its failure, and how long it took.
@@ -60,7 +61,7 @@ impl Backend for Metered {
         &self,
         host: &str,
         image: &ImageRequest,
-        progress: &watch::Sender<String>,
+        progress: &watch::Sender<Report>,
     ) -> Result<(), BackendError> {
         self.time("prepare_image", self.inner.prepare_image(host, image, progress)).await
     }
@@ -82,7 +83,7 @@ impl Backend for Metered {
         &self,
         body: &BodyRef,
         spec: &ContainerSpec,
-        progress: &watch::Sender<String>,
+        progress: &watch::Sender<Report>,
     ) -> Result<(), BackendError> {
         self.time("create", self.inner.create(body, spec, progress)).await
     }
@@ -126,7 +127,7 @@ impl Backend for Metered {
     async fn make_template(
         &self,
         container: &ContainerRef,
-        progress: &watch::Sender<String>,
+        progress: &watch::Sender<Report>,
     ) -> Result<(), BackendError> {
         self.time("make_template", self.inner.make_template(container, progress)).await
     }

@@ -61,7 +61,7 @@ pub trait Backend: Send + Sync {
         &self,
         host: &str,
         image: &ImageRequest,
-        progress: &watch::Sender<String>,
+        progress: &watch::Sender<Report>,
     ) -> Result<(), BackendError>;
 
     /// The hosts on which a container can be made from an image; `None`: on every one.
@@ -89,7 +89,7 @@ pub trait Backend: Send + Sync {
         &self,
         body: &BodyRef,
         spec: &ContainerSpec,
-        progress: &watch::Sender<String>,
+        progress: &watch::Sender<Report>,
     ) -> Result<(), BackendError>;
 
     /// Asks a [`Backend::create`] of this body that is under way to give up soon.
@@ -133,7 +133,7 @@ pub trait Backend: Send + Sync {
     async fn make_template(
         &self,
         _container: &ContainerRef,
-        _progress: &watch::Sender<String>,
+        _progress: &watch::Sender<Report>,
     ) -> Result<(), BackendError> {
         Err(BackendError::new(Reason::Unsupported, "this kind of backend has no templates of its own"))
     }
@@ -309,6 +309,22 @@ impl OwnedItem {
     /// Something of which only the name tells whose it is.
     pub fn named(kind: ItemKind, name: String, id: BodyId) -> Self {
         Self { kind, name, id, owner: None, known: Known::default() }
+    }
+}
+
+/// How far a call is that takes long.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Report {
+    /// In words; may be empty.
+    pub words: String,
+    /// The task of the backend's own that is waited for, as its administrators find it there: a UPID
+    /// on Proxmox VE.
+    pub task: Option<String>,
+}
+
+impl From<String> for Report {
+    fn from(words: String) -> Self {
+        Self { words, task: None }
     }
 }
 

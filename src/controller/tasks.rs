@@ -14,6 +14,7 @@ use std::{
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::trigger::{Trigger, Triggers};
+use crate::backend::Report;
 
 /// What a task is for: at most one of each kind runs for an object at once.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -39,15 +40,15 @@ pub enum TaskKind {
 /// How a task stands.
 #[derive(Debug)]
 pub enum TaskState<T> {
-    /// It runs; the text is its own word on its progress, and may be empty.
-    Running(String),
+    /// It runs, and says how far it is; nothing at all, where it has not said anything yet.
+    Running(Report),
     /// It has ended, and is forgotten by being looked at.
     Done(T),
 }
 
 struct Task<T> {
     handle: JoinHandle<()>,
-    progress: watch::Receiver<String>,
+    progress: watch::Receiver<Report>,
     result: Arc<Mutex<Option<T>>>,
 }
 
@@ -80,7 +81,7 @@ impl<T: Send + 'static> Tasks<T> {
         start: F,
     ) -> TaskState<T>
     where
-        F: FnOnce(watch::Sender<String>) -> Fut,
+        F: FnOnce(watch::Sender<Report>) -> Fut,
         Fut: Future<Output = T> + Send + 'static,
     {
         let key = (uid.to_owned(), kind);
@@ -109,10 +110,10 @@ impl<T: Send + 'static> Tasks<T> {
 
     fn spawn<F, Fut>(&self, object: Trigger, start: F) -> Task<T>
     where
-        F: FnOnce(watch::Sender<String>) -> Fut,
+        F: FnOnce(watch::Sender<Report>) -> Fut,
         Fut: Future<Output = T> + Send + 'static,
     {
-        let (sender, progress) = watch::channel(String::new());
+        let (sender, progress) = watch::channel(Report::default());
         let result = Arc::new(Mutex::new(None));
         let work = start(sender.clone());
         let (slot, triggers) = (Arc::clone(&result), self.triggers.clone());
@@ -127,7 +128,7 @@ impl<T: Send + 'static> Tasks<T> {
 
     fn look(&self, key: &(String, TaskKind)) -> TaskState<T> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(task) = running.get(key) else { return TaskState::Running(String::new()) };
+        let Some(task) = running.get(key) else { return TaskState::Running(Report::default()) };
         let value = task.result.lock().unwrap_or_else(PoisonError::into_inner).take();
         match value {
             Some(value) => {
@@ -137,7 +138,7 @@ impl<T: Send + 'static> Tasks<T> {
             None if task.handle.is_finished() => {
                 // It panicked: forget it, so that the next pass starts it again.
                 running.remove(key);
-                TaskState::Running(String::new())
+                TaskState::Running(Report::default())
             }
             None => TaskState::Running(task.progress.borrow().clone()),
         }

@@ -13,7 +13,7 @@ use super::{
     progress::Progress,
     reference,
 };
-use crate::backend::{BackendError, ImageRequest, Pull, Reason, RegistryCredential};
+use crate::backend::{BackendError, ImageRequest, Pull, Reason, RegistryCredential, Report};
 
 /// A pull that moves is never too slow; one that does not is given up after this time.
 const STALL: Duration = Duration::from_secs(60);
@@ -22,7 +22,7 @@ const STALL: Duration = Duration::from_secs(60);
 pub(super) async fn prepare(
     host: &Host,
     request: &ImageRequest,
-    progress: &watch::Sender<String>,
+    progress: &watch::Sender<Report>,
 ) -> Result<(), BackendError> {
     let present = match request.pull {
         Pull::Always => false,
@@ -62,7 +62,7 @@ async fn pull(
     host: &Host,
     image: &str,
     log_in: Option<&RegistryCredential>,
-    progress: &watch::Sender<String>,
+    progress: &watch::Sender<Report>,
 ) -> Result<(), BackendError> {
     let options = CreateImageOptionsBuilder::new().from_image(&reference::with_tag(image)).build();
     let credentials = log_in.map(|log_in| DockerCredentials {
@@ -72,7 +72,7 @@ async fn pull(
         ..DockerCredentials::default()
     });
     let mut state = Progress::new(image);
-    progress.send_replace(state.line());
+    progress.send_replace(state.line().into());
     let mut reports = std::pin::pin!(host.docker.create_image(Some(options), None, credentials));
     loop {
         let report = tokio::select! {
@@ -84,9 +84,9 @@ async fn pull(
                 state.note(&report);
                 let line = state.line();
                 progress.send_if_modified(|shown| {
-                    let changed = *shown != line;
+                    let changed = shown.words != line;
                     if changed {
-                        shown.clone_from(&line);
+                        shown.words.clone_from(&line);
                     }
                     changed
                 });

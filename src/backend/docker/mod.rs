@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     AgentBinary, AgentProgram, Backend, BackendError, Body, BodyRef, Change, ContainerRef, ContainerSpec,
     Found, Guest, HostState, ImageRequest, InstanceId, LogRequest, LogStream, OwnedItem, Owner, Reason,
-    RunState,
+    Report, RunState,
 };
 use crate::config;
 
@@ -120,7 +120,7 @@ impl Backend for DockerBackend {
         &self,
         host: &str,
         image: &ImageRequest,
-        progress: &watch::Sender<String>,
+        progress: &watch::Sender<Report>,
     ) -> Result<(), BackendError> {
         images::prepare(self.host(host)?, image, progress).await
     }
@@ -129,7 +129,7 @@ impl Backend for DockerBackend {
         &self,
         body: &BodyRef,
         spec: &ContainerSpec,
-        _progress: &watch::Sender<String>,
+        _progress: &watch::Sender<Report>,
     ) -> Result<(), BackendError> {
         create::create(self.host(&body.host)?, body, spec).await
     }

@@ -21,7 +21,7 @@ use crate::config;
 
 use super::{
     Backend, BackendError, Body, BodyRef, Change, ContainerRef, ContainerSpec, Found, Guest, HostState,
-    ImageRequest, InstanceId, OwnedItem, Owner, Reason, Source, TemplatePlace,
+    ImageRequest, InstanceId, OwnedItem, Owner, Reason, Report, Source, TemplatePlace,
 };
 use faults::Faults;
 use guest::MemoryGuest;
@@ -127,9 +127,9 @@ impl Backend for MemoryBackend {
         &self,
         host: &str,
         image: &ImageRequest,
-        progress: &watch::Sender<String>,
+        progress: &watch::Sender<Report>,
     ) -> Result<(), BackendError> {
-        progress.send_replace(format!("pulling {}", image.image));
+        progress.send_replace(format!("pulling {}", image.image).into());
         self.read(host, |_| match image.image.as_str() {
             name if name.contains("missing") => {
                 Err(BackendError::new(Reason::ImageNotFound, format!("no such image: {name}")))
@@ -157,7 +157,7 @@ impl Backend for MemoryBackend {
         &self,
         body: &BodyRef,
         spec: &ContainerSpec,
-        _progress: &watch::Sender<String>,
+        _progress: &watch::Sender<Report>,
     ) -> Result<(), BackendError> {
         if spec.image.starts_with("os:") && spec.image.contains("missing") {
             let words = format!("there is no OS template {}", spec.image);
@@ -198,7 +198,7 @@ impl Backend for MemoryBackend {
     async fn make_template(
         &self,
         container: &ContainerRef,
-        _progress: &watch::Sender<String>,
+        _progress: &watch::Sender<Report>,
     ) -> Result<(), BackendError> {
         self.change(&container.body.host, |world| world.convert(&self.instance, container)).await
     }

@@ -23,7 +23,7 @@ use super::{
     os_template, tun,
     wanted::wanted,
 };
-use crate::backend::{BackendError, BodyRef, ContainerSpec, Reason, Source};
+use crate::backend::{BackendError, BodyRef, ContainerSpec, Reason, Report, Source};
 
 mod standing;
 
@@ -41,7 +41,7 @@ pub(super) async fn create(
     cluster: &Cluster,
     body: &BodyRef,
     spec: &ContainerSpec,
-    progress: &watch::Sender<String>,
+    progress: &watch::Sender<Report>,
 ) -> Result<(), BackendError> {
     let number = body
         .known
@@ -68,7 +68,7 @@ struct Making<'a> {
     cluster: &'a Cluster,
     body: &'a BodyRef,
     spec: &'a ContainerSpec,
-    progress: &'a watch::Sender<String>,
+    progress: &'a watch::Sender<Report>,
     vmid: VmId,
 }
 
@@ -90,7 +90,11 @@ impl Making<'_> {
     }
 
     fn say(&self, words: impl Into<String>) {
-        self.progress.send_replace(words.into());
+        self.progress.send_replace(words.into().into());
+    }
+
+    fn wait_for(&self, task: &Upid, words: String) {
+        self.progress.send_replace(Report { words, task: Some(task.as_str().to_owned()) });
     }
 
     fn is_given_up(&self) -> bool {
@@ -186,7 +190,7 @@ impl Making<'_> {
         }
         match self.cluster.client.create_container(&node, &request).await {
             Ok(upid) => {
-                self.say(format!("making CT {} from {wanted_name}", self.vmid));
+                self.wait_for(&upid, format!("making CT {} from {wanted_name}", self.vmid));
                 self.cluster.finish_or("making the container", &upid, || self.is_given_up()).await?;
                 Ok(place)
             }
@@ -201,7 +205,7 @@ impl Making<'_> {
         place: Place,
         template: u32,
     ) -> Result<Place, BackendError> {
-        self.say(format!("cloning template {template} to CT {} ({})", self.vmid, upid.as_str()));
+        self.wait_for(upid, format!("cloning template {template} to CT {}", self.vmid));
         self.cluster.finish_or(what, upid, || self.is_given_up()).await?;
         Ok(place)
     }

@@ -19,8 +19,8 @@ use tokio::{
 
 use super::{
     AgentBinary, AgentProgram, Backend, BackendError, Body, BodyId, BodyRef, Change, ContainerRef,
-    ContainerSpec, Found, Guest, HostState, ImageRequest, InstanceId, OwnedItem, Owner, Reason, Source,
-    TemplatePlace, ssh,
+    ContainerSpec, Found, Guest, HostState, ImageRequest, InstanceId, OwnedItem, Owner, Reason, Report,
+    Source, TemplatePlace, ssh,
 };
 use crate::config;
 
@@ -127,7 +127,7 @@ impl Backend for ProxmoxBackend {
         &self,
         _host: &str,
         image: &ImageRequest,
-        _progress: &channel::Sender<String>,
+        _progress: &channel::Sender<Report>,
     ) -> Result<(), BackendError> {
         let Ok(source) = image.image.parse::<Source>();
         match source {
@@ -157,7 +157,7 @@ impl Backend for ProxmoxBackend {
         &self,
         body: &BodyRef,
         spec: &ContainerSpec,
-        progress: &channel::Sender<String>,
+        progress: &channel::Sender<Report>,
     ) -> Result<(), BackendError> {
         create::create(&self.cluster, body, spec, progress).await
     }
@@ -199,7 +199,7 @@ impl Backend for ProxmoxBackend {
     async fn make_template(
         &self,
         container: &ContainerRef,
-        progress: &channel::Sender<String>,
+        progress: &channel::Sender<Report>,
     ) -> Result<(), BackendError> {
         template::convert(&self.cluster, container, progress).await
     }

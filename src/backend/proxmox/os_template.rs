@@ -10,14 +10,14 @@ use super::{
     cluster::Cluster,
     errors,
 };
-use crate::backend::{BackendError, Infrastructure, Reason};
+use crate::backend::{BackendError, Infrastructure, Reason, Report};
 
 /// The newest archive whose name begins so, downloaded when no storage of the node has one.
 pub(super) async fn find_or_fetch(
     cluster: &Cluster,
     node: &NodeName,
     wanted: &str,
-    progress: &watch::Sender<String>,
+    progress: &watch::Sender<Report>,
 ) -> Result<VolumeId, BackendError> {
     let client = &cluster.client;
     let refused = |error| errors::from_client(&error);
@@ -43,7 +43,7 @@ pub(super) async fn find_or_fetch(
             format!("no storage of {node} takes OS templates (content vztmpl), or the token may see none");
         return Err(BackendError::new(Reason::Unsupported, words));
     };
-    progress.send_replace(format!("downloading {}", appliance.template));
+    progress.send_replace(format!("downloading {}", appliance.template).into());
     let upid = client.download_appliance(node, &storage.name, appliance).await.map_err(refused)?;
     cluster.finish("the download", &upid).await?;
     let volume = format!("{}:vztmpl/{}", storage.name, appliance.template);

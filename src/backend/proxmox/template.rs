@@ -12,7 +12,7 @@ use super::{
     cluster::Cluster,
     errors, inspect, power,
 };
-use crate::backend::{BackendError, ContainerRef, Reason, Source, TemplatePlace};
+use crate::backend::{BackendError, ContainerRef, Reason, Report, Source, TemplatePlace};
 
 /// Time between two looks at a conversion, which has no task to look at.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ pub(super) async fn hosts(cluster: &Cluster, image: &str) -> Result<Option<Vec<S
 pub(super) async fn convert(
     cluster: &Cluster,
     container: &ContainerRef,
-    progress: &watch::Sender<String>,
+    progress: &watch::Sender<Report>,
 ) -> Result<(), BackendError> {
     let _changing = cluster.bodies.lock(container.body.id).await;
     let found = inspect::existing(cluster, container).await?;
@@ -63,7 +63,7 @@ pub(super) async fn convert(
         return Ok(());
     }
     power::stop_at(cluster, &found.place, GRACE).await?;
-    progress.send_replace(format!("making a template of CT {}", found.place.vmid));
+    progress.send_replace(format!("making a template of CT {}", found.place.vmid).into());
     let (node, vmid) = (&found.place.node, found.place.vmid);
     let asked = cluster.client.make_template(node, vmid).await;
     let deadline = Instant::now() + cluster.config.task_timeout.0;

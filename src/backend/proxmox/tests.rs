@@ -128,7 +128,7 @@ impl World {
     /// Makes a container as the controller does: again from its beginning until it is finished.
     async fn create(&self, host: &str, image: &str) -> BodyRef {
         let (mut body, spec) = (body(host), spec(image));
-        let progress = channel::Sender::new(String::new());
+        let progress = channel::Sender::default();
         eventually("made", async || {
             if body.known.number.is_none() {
                 body.known.number = self.backend.reserve(&body, &spec, &BTreeSet::new()).await.unwrap();
@@ -209,7 +209,7 @@ async fn a_clone_that_begins_after_its_deletion_is_removed_too() {
     world.answer_lost_and_begun_after("/nodes/*/lxc/*/clone", 6_000);
     let (mut body, spec) = (body("pve1"), spec("vmid:9000"));
     body.known.number = world.backend.reserve(&body, &spec, &BTreeSet::new()).await.unwrap();
-    let progress = channel::Sender::new(String::new());
+    let progress = channel::Sender::default();
     assert_eq!(world.backend.create(&body, &spec, &progress).await.unwrap_err().reason, Reason::Unreachable);
     assert_eq!(world.vmids(), BTreeMap::new());
     eventually("removed", async || world.backend.remove(&body, false).await.ok()).await;

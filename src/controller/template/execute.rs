@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{self, Operation, condition},
     backend::{
-        BodyId, ContainerRef, ContainerSpec, DnsMode, Incarnation, Infrastructure, JobState, Reason,
+        BodyId, ContainerRef, ContainerSpec, DnsMode, Incarnation, Infrastructure, JobState, Reason, Report,
         SharedBackend, guest::last_line,
     },
     controller::{
@@ -307,12 +307,12 @@ impl Pass<'_> {
             return Ok(Flow::Continue);
         };
         let (backend, container) = self.container(step)?;
-        let watch = |progress: tokio::sync::watch::Sender<String>| async move {
+        let watch = |progress: tokio::sync::watch::Sender<Report>| async move {
             let guest = backend.guest(&container).await?;
             loop {
                 match guest.look_at_job(&name, JOB_PATIENCE).await? {
                     JobState::Running { output } => {
-                        progress.send_replace(last_line(&output).unwrap_or_default().to_owned());
+                        progress.send_replace(last_line(&output).unwrap_or_default().to_owned().into());
                     }
                     ended => return Ok(Some(ended)),
                 }
@@ -321,7 +321,7 @@ impl Pass<'_> {
         let tasks = &self.context.tasks;
         let state = tasks.run(self.uid(), TaskKind::WatchProvisioning, &self.subject.key, PATIENCE, watch);
         match state.await {
-            TaskState::Running(message) => Ok(under_way(step, message)),
+            TaskState::Running(report) => Ok(under_way(step, report.words)),
             TaskState::Done(Err(error)) => Err(at(step)(error)),
             TaskState::Done(Ok(Some(JobState::Exited { code, output }))) => {
                 self.record.operation = None;
@@ -361,7 +361,7 @@ impl Pass<'_> {
         };
         let tasks = &self.context.tasks;
         match tasks.run(self.uid(), TaskKind::Clean, &self.subject.key, PATIENCE, clean).await {
-            TaskState::Running(message) => Ok(under_way(step, message)),
+            TaskState::Running(report) => Ok(under_way(step, report.words)),
             TaskState::Done(Ok(Some(JobState::Exited { code: 0, .. }))) => {
                 if let Some(body) = &mut self.record.body {
                     body.state = Some(State::Cleaned);
@@ -443,13 +443,13 @@ impl Pass<'_> {
     /// Runs a task; `None` when it has ended well.
     async fn wait_for<F, Fut>(&self, kind: TaskKind, step: Step, start: F) -> Result<Option<Flow>, Stop>
     where
-        F: FnOnce(tokio::sync::watch::Sender<String>) -> Fut,
+        F: FnOnce(tokio::sync::watch::Sender<Report>) -> Fut,
         Fut: Future<Output = TaskResult> + Send + 'static,
     {
         match self.context.tasks.run(self.uid(), kind, &self.subject.key, PATIENCE, start).await {
             TaskState::Done(Ok(_)) => Ok(None),
             TaskState::Done(Err(error)) => Err(at(step)(error)),
-            TaskState::Running(message) => Ok(Some(under_way(step, message))),
+            TaskState::Running(report) => Ok(Some(under_way(step, report.words))),
         }
     }
 }

@@ -145,7 +145,7 @@ impl Pass<'_> {
 
     /// Makes the image available; `None` when it is.
     async fn prepare(
-        &self,
+        &mut self,
         desired: &Desired,
         backend: &SharedBackend,
         image: &str,

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     api::{Configured, GitStatus, Operation, condition},
-    backend::{ContainerRef, DnsMode, Guest, Incarnation, JobState, identity},
+    backend::{ContainerRef, DnsMode, Guest, Incarnation, JobState, Report, identity},
     config::BackendConfig,
     controller::{
         context::TaskResult,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    JOB_CLONE, OPERATION_CLONE, agent,
+    JOB_CLONE, OPERATION_CLONE, OPERATION_CREATE, agent,
     pass::{CRASHES, Pass},
     phase::Step,
     plan::{Crash, Observed, Plan, Search, clone_handle, clone_job_on},
@@ -203,6 +203,7 @@ impl Pass<'_> {
         self.record.configured = None;
         self.record.resolv_conf = None;
         self.record.clone_job = None;
+        self.record.backend_task = None;
         self.record.seen_boot = None;
         self.record.host_key = None;
     }
@@ -224,24 +225,38 @@ impl Pass<'_> {
 
     /// Runs a task; `None` when it has ended well.
     pub(super) async fn wait_for<F, Fut>(
-        &self,
+        &mut self,
         kind: TaskKind,
         step: Step,
         start: F,
     ) -> Result<Option<Flow>, Stop>
     where
-        F: FnOnce(tokio::sync::watch::Sender<String>) -> Fut,
+        F: FnOnce(tokio::sync::watch::Sender<Report>) -> Fut,
         Fut: Future<Output = TaskResult> + Send + 'static,
     {
-        match self.context.tasks.run(self.uid(), kind, &self.subject.key, PATIENCE, start).await {
+        let state = self.context.tasks.run(self.uid(), kind, &self.subject.key, PATIENCE, start).await;
+        if let TaskState::Done(_) = state {
+            self.note_task(None);
+        }
+        match state {
             TaskState::Done(Ok(_)) => Ok(None),
             TaskState::Done(Err(error)) => Err(at(step)(error)),
-            TaskState::Running(message) => {
-                let message = Some(message).filter(|message| !message.is_empty());
+            TaskState::Running(report) => {
+                self.note_task(report.task);
+                let message = Some(report.words).filter(|words| !words.is_empty());
                 let progress = Progress::Doing { step, message };
                 Ok(Some(Flow::Wait { progress, look_again: PROGRESS_INTERVAL }))
             }
         }
+    }
+
+    /// Notes the backend's own task that is waited for.
+    fn note_task(&mut self, task: Option<String>) {
+        let known = self.record.backend_task.take();
+        self.record.backend_task = task.map(|handle| match known {
+            Some(known) if known.handle == handle => known,
+            _ => Operation { kind: OPERATION_CREATE.to_owned(), handle, started_at: Time(Timestamp::now()) },
+        });
     }
 
     async fn start(&mut self, crash: Option<Crash>) -> Result<Flow, Stop> {
@@ -379,12 +394,12 @@ impl Pass<'_> {
             return Ok(Flow::Continue);
         };
         let (backend, container) = self.container(self.present(), step)?;
-        let watch = |progress: tokio::sync::watch::Sender<String>| async move {
+        let watch = |progress: tokio::sync::watch::Sender<Report>| async move {
             let guest = backend.guest(&container).await?;
             loop {
                 match guest.look_at_job(&name, JOB_PATIENCE).await? {
                     JobState::Running { output } => {
-                        let _ = progress.send(provision::progress(&output).unwrap_or_default());
+                        let _ = progress.send(provision::progress(&output).unwrap_or_default().into());
                     }
                     ended => return Ok(Some(ended)),
                 }
@@ -396,8 +411,8 @@ impl Pass<'_> {
             .run(self.uid(), TaskKind::WatchClone, &self.subject.key, Duration::ZERO, watch)
             .await;
         match state {
-            TaskState::Running(message) => {
-                let message = Some(message).filter(|message| !message.is_empty());
+            TaskState::Running(report) => {
+                let message = Some(report.words).filter(|words| !words.is_empty());
                 Ok(Flow::Wait { progress: Progress::Doing { step, message }, look_again: PROGRESS_INTERVAL })
             }
             TaskState::Done(Err(error)) => Err(at(step)(error)),

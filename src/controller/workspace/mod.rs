@@ -39,5 +39,7 @@ pub use template_choice::{Templates, default_of};
 
 /// `status.operation.kind` of a clone.
 pub const OPERATION_CLONE: &str = "Clone";
+/// `status.operation.kind` of a task of the backend's own that makes the container.
+pub const OPERATION_CREATE: &str = "Create";
 /// What the names of clone jobs begin with.
 pub const JOB_CLONE: &str = "clone";

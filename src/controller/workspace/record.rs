@@ -29,6 +29,8 @@ pub struct Record {
     pub resolv_conf: Option<ResolvConf>,
     /// The clone job, once it was started.
     pub clone_job: Option<Operation>,
+    /// The backend's own task that makes the container, while it is waited for.
+    pub backend_task: Option<Operation>,
     /// The checked-out repository.
     pub git: Option<GitStatus>,
     /// Whether a container of the present incarnation has been seen.
@@ -108,10 +110,12 @@ impl Record {
         let Some(status) = status else { return Self::default() };
         let body = parse_body(status);
         let container = status.container.as_ref();
+        let operation = |kind| status.operation.clone().filter(|operation| operation.kind == kind);
         Self {
             configured: status.configured.clone().filter(|_| body.is_some()),
             resolv_conf: None,
-            clone_job: status.operation.clone().filter(|operation| operation.kind == super::OPERATION_CLONE),
+            clone_job: operation(super::OPERATION_CLONE),
+            backend_task: operation(super::OPERATION_CREATE),
             git: status.git.clone().filter(|_| body.is_some()),
             host_key: container.and_then(|container| container.ssh_host_key.clone()),
             container_seen: body.is_some() && container.is_some_and(|container| container.id.is_some()),

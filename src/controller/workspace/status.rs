@@ -128,7 +128,7 @@ pub fn describe(before: &WorkspaceStatus, situation: &Situation<'_>) -> Workspac
             now,
         )
         .map(Time),
-        operation: record.clone_job.clone(),
+        operation: record.backend_task.clone().or_else(|| record.clone_job.clone()),
         git: record.git.clone(),
         provision_deadline: record.provision_deadline.map(Time),
         suspended_at: matches!(progress, Progress::Settled(Settled::Suspended))

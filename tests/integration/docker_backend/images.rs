@@ -1,6 +1,6 @@
 //! Getting images onto a host.
 
-use berth::backend::{BackendError, ImageRequest, Pull, Reason, RegistryCredential};
+use berth::backend::{BackendError, ImageRequest, Pull, Reason, RegistryCredential, Report};
 use tokio::sync::watch;
 
 use super::{
@@ -18,7 +18,7 @@ fn log_in(registry: &Registry, password: &str) -> RegistryCredential {
 
 async fn pull(world: &World, image: &str, credentials: &[RegistryCredential]) -> Result<(), BackendError> {
     let request = ImageRequest { image: image.into(), pull: Pull::Always, credentials: credentials.to_vec() };
-    world.backend.prepare_image(HOST, &request, &watch::Sender::new(String::new())).await
+    world.backend.prepare_image(HOST, &request, &watch::Sender::default()).await
 }
 
 #[tokio::test]
@@ -28,10 +28,11 @@ async fn a_pull_tells_how_far_it_is() {
         let credentials = vec![log_in(&registry, PASSWORD)];
         let image = registry.image("open/image:1");
         let request = ImageRequest { image: image.clone(), pull: Pull::IfNotPresent, credentials };
-        let progress = watch::Sender::new(String::new());
+        let progress = watch::Sender::default();
         let mut shown = progress.subscribe();
         let watch = async {
-            let half = |line: &String| line.ends_with("% of 4.1 MB") && !line.contains(" 0%");
+            let half =
+                |report: &Report| report.words.ends_with("% of 4.1 MB") && !report.words.contains(" 0%");
             tokio::time::timeout(PATIENCE, shown.wait_for(half)).await.unwrap().unwrap();
             registry.goes_on.send_replace(true);
         };
@@ -69,12 +70,12 @@ async fn a_registry_that_wants_a_log_in_gets_the_one_that_fits() {
 #[tokio::test]
 async fn images_that_are_there_are_not_asked_for() {
     World::run(async |world| {
-        let progress = watch::Sender::new(String::new());
+        let progress = watch::Sender::default();
         let mut request = ImageRequest { image: image(), pull: Pull::IfNotPresent, credentials: Vec::new() };
         world.backend.prepare_image(HOST, &request, &progress).await.unwrap();
         request.pull = Pull::Never;
         world.backend.prepare_image(HOST, &request, &progress).await.unwrap();
-        assert_eq!(*progress.borrow(), "");
+        assert_eq!(progress.borrow().words, "");
         request.image = "berth-test/nothing:none".into();
         let error = world.backend.prepare_image(HOST, &request, &progress).await.unwrap_err();
         assert_eq!(error.reason, Reason::ImageNotFound);
@@ -83,7 +84,7 @@ async fn images_that_are_there_are_not_asked_for() {
         request.pull = Pull::Always;
         let error = world.backend.prepare_image(HOST, &request, &progress).await.unwrap_err();
         assert_eq!(error.reason, Reason::ImagePullFailed, "{error}");
-        assert_eq!(*progress.borrow(), "pulling 127.0.0.1:1/nothing");
+        assert_eq!(progress.borrow().words, "pulling 127.0.0.1:1/nothing");
         let container = container_ref("web");
         let mut wanted = spec();
         wanted.image = "berth-test/nothing:none".into();

@@ -44,7 +44,7 @@ impl Maker {
         let mut body =
             BodyRef { host: "pve1".to_owned(), id: BodyId::random(), owner, known: Known::default() };
         let spec = spec(name);
-        let progress = tokio::sync::watch::Sender::new(String::new());
+        let progress = tokio::sync::watch::Sender::default();
         loop {
             let taken: BTreeSet<u32> = self.written().values().copied().collect();
             let vmid = self.backend.reserve(&body, &spec, &taken).await.expect("no VMID").expect("a number");

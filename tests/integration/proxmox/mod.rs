@@ -16,6 +16,7 @@ mod life;
 mod locks;
 mod network;
 mod nodes;
+mod operation;
 mod orphans;
 mod placement;
 mod rights;
