@@ -14,7 +14,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo demo-down
-demo: rust ## start everything on this machine and watch a workspace become ready
+demo: rust ## start everything and watch a workspace become ready; DEMO_BACKEND=docker|proxmox
 	@hack/demo.sh up
 
 demo-down: ## remove everything that the demo made

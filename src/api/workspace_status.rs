@@ -90,8 +90,9 @@ pub struct WorkspaceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorStatus>,
     /// `Ready`, `Available`, `Accepted`, `BackendReady`, `TemplateResolved`, `SecretsReady`,
-    /// `ContainerReady`, `NetworkReady`, `EnvironmentReady`, `RepositoryReady` and `AgentConnected`, each present
-    /// only where it applies; `Reconciling` and `Stalled` only while they are true.
+    /// `ContainerReady`, `TunConfigured`, `NetworkReady`, `DNSProtected`, `EnvironmentReady`,
+    /// `RepositoryReady`, `AgentConnected` and `DiskReady`, each present only where it applies;
+    /// `Reconciling` and `Stalled` only while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::condition::conditions_schema")]
     pub conditions: Vec<Condition>,

@@ -38,7 +38,7 @@ pub use progress::progress;
 pub use proxy::Proxy;
 pub use remote_url::RemoteUrl;
 pub use setup::{Configuration, Setup, configure};
-pub use template::{TemplateRequest, clean_command, template_job, template_outcome};
+pub use template::{TemplateRequest, clean_command, template_authorities, template_job, template_outcome};
 
 /// The folder that a workspace's work is in: the mount point of its volume.
 pub const WORKSPACE_FOLDER: &str = "/workspace";

@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use secrecy::SecretString;
 
-use crate::backend::{ExecOutput, ExecRequest, JobRequest, guest::last_line};
+use crate::backend::{
+    ExecOutput, ExecRequest, JobRequest,
+    guest::{FileRequest, last_line},
+};
 
 use super::{Environment, ProvisionError, ProvisionReason, Proxy, certificates, user};
 
@@ -44,8 +47,21 @@ pub fn is_package(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+.:~=-".contains(c))
 }
 
-/// The job that makes a container fit. Its outcome is read by [`template_outcome`]; it may be
-/// repeated.
+/// The file of authorities that the job needs beforehand, where there are any. It is no variable of
+/// the job, as Linux takes none of more than 128 KiB, and all authorities of a system are more than
+/// that. Cleaning removes it.
+pub fn template_authorities(request: &TemplateRequest) -> Option<FileRequest> {
+    let bundle = request.extra_ca.as_deref().filter(|bundle| !bundle.trim().is_empty())?;
+    Some(FileRequest {
+        path: certificates::EXTRA.to_owned(),
+        content: certificates::normalized(bundle).into(),
+        owner: "root".to_owned(),
+        mode: 0o644,
+    })
+}
+
+/// The job that makes a container fit, after [`template_authorities`]. Its outcome is read by
+/// [`template_outcome`]; it may be repeated.
 pub fn template_job(request: &TemplateRequest) -> JobRequest {
     let mut environment = Environment::default();
     request.proxy.announce(&mut environment);
@@ -56,8 +72,8 @@ pub fn template_job(request: &TemplateRequest) -> JobRequest {
     let packages: Vec<String> = packages.chain(request.packages.iter().cloned()).collect();
     env.insert("BERTH_TEMPLATE_PACKAGES".to_owned(), packages.join(" ").into());
     env.insert("BERTH_TEMPLATE_USER".to_owned(), request.user.clone().into());
-    if let Some(bundle) = request.extra_ca.as_deref().filter(|bundle| !bundle.trim().is_empty()) {
-        env.insert("BERTH_TEMPLATE_CA".to_owned(), certificates::normalized(bundle).into());
+    if let Some(file) = template_authorities(request) {
+        env.insert("BERTH_TEMPLATE_CA".to_owned(), file.path.into());
     }
     // The user comes after the packages: its shell is one of them.
     let script =

@@ -36,17 +36,38 @@ fn failures(
 
 #[test]
 fn what_the_job_is_told() {
-    let job = template_job(&TemplateRequest {
+    let request = TemplateRequest {
         user: "dev".into(),
         packages: vec!["jq".into()],
         proxy: Proxy { http: Some("http://me:pw@proxy:3128".into()), ..Proxy::default() },
         extra_ca: Some("PEM\r\n".into()),
-    });
+    };
+    let job = template_job(&request);
+    let authorities = template_authorities(&request).unwrap();
     let told = |name: &str| job.env[name].expose_secret().to_owned();
     assert!(told("BERTH_TEMPLATE_PACKAGES").ends_with(" e2fsprogs jq"));
     assert_eq!(told("http_proxy"), "http://me:pw@proxy:3128");
-    assert_eq!(told("BERTH_TEMPLATE_CA"), "PEM\n");
+    assert_eq!(told("BERTH_TEMPLATE_CA"), authorities.path);
+    assert_eq!(authorities.content.expose_secret(), "PEM\n");
     assert!(!job.script.contains("pw@proxy"));
+}
+
+#[rstest]
+#[case::none(None)]
+#[case::empty(Some(" \n"))]
+fn without_authorities_there_is_no_file(#[case] bundle: Option<&str>) {
+    let request = TemplateRequest { extra_ca: bundle.map(str::to_owned), ..TemplateRequest::default() };
+    assert!(template_authorities(&request).is_none());
+    assert!(!template_job(&request).env.contains_key("BERTH_TEMPLATE_CA"));
+}
+
+#[test]
+fn the_authorities_of_a_whole_system_fit() {
+    // The longest variable that Linux starts a program with.
+    const LONGEST: usize = 128 << 10;
+    let request = TemplateRequest { extra_ca: Some("PEM\n".repeat(LONGEST)), ..TemplateRequest::default() };
+    let job = template_job(&request);
+    assert!(job.env.values().all(|value| value.expose_secret().len() < LONGEST));
 }
 
 #[test]

@@ -477,6 +477,8 @@ impl Made {
             ip: running.then_some(IpAddr::V4(Ipv4Addr::new(10, 210, 0, 2))),
             started_at: self.boot.map(|boot| format!("boot-{boot}")),
             running_for: None,
+            has_tun: false,
+            disk_bytes: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use super::{
     cluster::{Cluster, Place, lock},
     errors,
     mark::{self, Mark},
+    tun::TUN,
 };
 use crate::backend::{
     BackendError, Body, BodyRef, Container, ContainerName, ContainerRef, Incarnation, Reason, RunState,
@@ -85,6 +86,9 @@ fn describe(found: &Marked, status: &ContainerStatus, ip: Option<IpAddr>) -> Con
         ip,
         started_at: status.pid.filter(|_| running).map(|pid| format!("process {pid}")),
         running_for: status.uptime.filter(|_| running).map(Duration::from_secs),
+        has_tun: found.configuration.has_device(TUN),
+        // What is stored says how large the disk is, not whether its file system grew with it.
+        disk_bytes: status.disk.filter(|size| running && *size > 0),
     }
 }
 

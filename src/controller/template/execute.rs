@@ -274,16 +274,20 @@ impl Pass<'_> {
         let step = Step::Provisioning;
         let backend = self.context.config.backend(&build.backend);
         let proxy = backend.and_then(|backend| backend.surroundings().proxy.cloned()).unwrap_or_default();
-        let mut job = provision::template_job(&TemplateRequest {
+        let request = TemplateRequest {
             user: build.user.clone(),
             packages: build.packages.clone(),
             proxy: provision::Proxy { http: proxy.http, https: proxy.https, no_proxy: proxy.no_proxy },
             extra_ca: self.context.ca_bundles.get(&build.backend).cloned(),
-        });
+        };
+        let mut job = provision::template_job(&request);
         job.name = format!("{}-{}", job.name, hex::encode(rand::random::<[u8; 4]>()));
         // Where nobody answers yet, nothing was begun.
         let (backend, container) = self.container(step)?;
         let guest = backend.guest(&container).await.map_err(at(step))?;
+        if let Some(authorities) = provision::template_authorities(&request) {
+            guest.write_file(authorities).await.map_err(at(step))?;
+        }
         self.begin(OPERATION_PROVISION, job_handle(&job.name, &self.boot()));
         self.say(Some(wanted), &Progress::Doing { step, message: None }).await?;
         guest.start_job(job).await.map_err(at(step))?;

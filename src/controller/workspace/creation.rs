@@ -76,10 +76,19 @@ impl Pass<'_> {
             .get(&desired.backend)
             .ok_or_else(|| unreachable(format!("backend {:?} is not there", desired.backend)))?;
         let mut hosts = backend.hosts();
-        // What a host has can not be told while it does not answer.
-        let pinned = hosts.iter().find(|host| desired.pinned_host.as_ref() == Some(&host.name));
-        if let Some((name, why)) = pinned.and_then(|host| Some((&host.name, host.unreachable.as_ref()?))) {
-            return Err(unreachable(format!("{name} does not answer: {why}")));
+        if let Some(pinned) = &desired.pinned_host
+            && !hosts.is_empty()
+        {
+            let Some(host) = hosts.iter().find(|host| host.name == *pinned) else {
+                let known: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
+                let message =
+                    format!("backend {:?} has no host {pinned:?}, but {}", desired.backend, known.join(", "));
+                return Err(Problem::permanent(condition::ACCEPTED, "HostNotFound", message));
+            };
+            // What a host has can not be told while it does not answer.
+            if let Some(why) = &host.unreachable {
+                return Err(unreachable(format!("{pinned} does not answer: {why}")));
+            }
         }
         if let Some(possible) = backend.hosts_of_image(&desired.resolved.image).await? {
             let pinned = desired.pinned_host.as_ref().filter(|pinned| !possible.contains(pinned));

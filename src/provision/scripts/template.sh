@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # Makes a fresh container of a distribution fit for a template. Run as root. What follows sets up the
 # workspace's user.
-# BERTH_TEMPLATE_PACKAGES: the packages, with spaces between; BERTH_TEMPLATE_CA: authorities to trust
-# while they are fetched. Exit codes: 3 there is no such package, 4 no apt, 5 they can not be had now.
+# BERTH_TEMPLATE_PACKAGES: the packages, with spaces between; BERTH_TEMPLATE_CA: file of authorities to
+# trust while they are fetched. Exit codes: 3 there is no such package, 4 no apt, 5 they can not be had now.
 
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -31,7 +31,7 @@ authorities() {
     done
     # Read by apt's own user.
     chmod 755 "$work"
-    { cat "$system" && echo && printf '%s\n' "$BERTH_TEMPLATE_CA"; } >"$work/authorities.crt"
+    { cat "$system" && echo && cat "$BERTH_TEMPLATE_CA"; } >"$work/authorities.crt"
     chmod 644 "$work/authorities.crt"
 }
 

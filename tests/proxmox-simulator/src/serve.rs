@@ -1,5 +1,7 @@
 //! `proxmox-simulator serve`: what its flags say, and the line that it starts with.
 
+mod nodes;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
@@ -67,6 +69,8 @@ pub struct Arguments {
     /// Names and addresses in the certificate.
     #[arg(long = "name", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
     names: Vec<String>,
+    #[command(flatten)]
+    nodes: nodes::Flags,
 }
 
 /// Runs a cluster until it is interrupted.
@@ -93,13 +97,17 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         names: arguments.names,
     };
     let simulator = Simulator::start(options, containers).await?;
+    let nodes = nodes::start(&arguments.nodes, &simulator.cluster).await?;
     if let Some(file) = &arguments.certificate {
         let written = tokio::fs::write(file, &simulator.certificate.pem).await;
         written.with_context(|| format!("{}", file.display()))?;
     }
     println!(
-        "ready: API https://{} control http://{} fingerprint {}",
-        simulator.address, simulator.control, simulator.certificate.fingerprint
+        "ready: API https://{} control http://{} fingerprint {}{}",
+        simulator.address,
+        simulator.control,
+        simulator.certificate.fingerprint,
+        nodes.words()
     );
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {

@@ -196,7 +196,7 @@ impl fmt::Display for Failure {
             Self::Unauthorized(words) => write!(f, "the token is not accepted: {words}"),
             Self::Denied { words, .. } | Self::Refused { words, .. } => f.write_str(words),
             Self::Parameters { words, errors } => {
-                f.write_str(words)?;
+                f.write_str(words.trim_end_matches('.'))?;
                 errors.iter().try_for_each(|(name, text)| write!(f, "; {name}: {text}"))
             }
             Self::Proxy { words, .. } => write!(f, "the node could not pass the call on: {words}"),
@@ -321,7 +321,7 @@ mod tests {
         let failure = failure(400, "Parameter verification failed.", &json!({"errors": {"net0": text}}));
         assert_eq!(
             failure.to_string(),
-            "Parameter verification failed.; net0: invalid format - format error net0.name: property is \
+            "Parameter verification failed; net0: invalid format - format error net0.name: property is \
              missing and it is not optional"
         );
         assert!(matches!(failure, Failure::Parameters { .. }));

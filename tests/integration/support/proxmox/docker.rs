@@ -27,6 +27,7 @@ const LABEL: &str = "dev.berth.proxmox-simulator.cluster";
 pub(super) fn containers(name: String) -> Arc<dyn Containers> {
     let templates = BTreeMap::from([
         ("debian-12-standard".to_owned(), GIT_IMAGE.to_owned()),
+        ("debian-12-openrc".to_owned(), "berth-demo/debian-12-openrc:bookworm".to_owned()),
         ("debian-12-sysvinit".to_owned(), "berth-demo/debian-12-sysvinit:bookworm".to_owned()),
     ]);
     let settings = docker::Settings { cluster: name, templates, bridges: BTreeMap::new() };
@@ -56,6 +57,26 @@ pub(super) fn cleaner(name: &str) -> Child {
         .stderr(quiet())
         .spawn()
         .expect("no shell")
+}
+
+/// Makes the network that is a bridge of a cluster. Returns its addresses and the gateway's. Docker
+/// takes fixed addresses only in a network whose own were asked for: so it is asked for those that
+/// it would choose.
+pub(super) fn make_bridge(cluster: &str, bridge: &str) -> (String, String) {
+    let (name, label) = (format!("pve-sim-{cluster}-{bridge}"), format!("{LABEL}={cluster}"));
+    let create = ["network", "create", "--label", &label];
+    let format = "{{(index .IPAM.Config 0).Subnet}} {{(index .IPAM.Config 0).Gateway}}";
+    for _ in 0..10 {
+        docker(&[create.as_slice(), &[&name]].concat());
+        let found = docker(&["network", "inspect", "--format", format, &name]).join("");
+        docker(&["network", "rm", &name]);
+        let (subnet, gateway) = found.split_once(' ').expect("a network and its gateway");
+        // Somebody else may have been faster.
+        if run(&[create.as_slice(), &["--subnet", subnet, &name]].concat()).status.success() {
+            return (subnet.to_owned(), gateway.to_owned());
+        }
+    }
+    panic!("there is no network for {name}");
 }
 
 /// Makes the image with git, once on a machine: packages come from the distribution's mirror.

@@ -1,12 +1,30 @@
 //! What an administrator, another client or bad luck does to a cluster, and what it shows them.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use berth::backend::proxmox::client::{Change, CreateRequest, DeleteRequest, NodeName, Setting, VmId};
 use berth_proxmox_simulator::{cluster::state::Guest, lxc::config::Config, tasks};
 
-use super::{Cluster, Effect, Fault, PATIENCE, Recorded, TEMPLATE, TaskFault};
+use super::{Cluster, Effect, Fault, PATIENCE, Recorded, TaskFault};
 use crate::support::eventually;
+
+/// A container that an administrator makes.
+pub struct Base<'a> {
+    /// What stands in its notes.
+    pub notes: &'a str,
+    /// Where its disk is; absent: where both nodes can be cloned to, if there is such a place.
+    pub storage: Option<&'a str>,
+    /// Whether it has the operator's key.
+    pub key: bool,
+    /// Lines for its configuration that only root may write.
+    pub lines: &'a str,
+}
+
+impl Default for Base<'_> {
+    fn default() -> Self {
+        Self { notes: "", storage: None, key: true, lines: "" }
+    }
+}
 
 fn node() -> NodeName {
     "pve1".parse().expect("a node")
@@ -25,13 +43,23 @@ pub struct Task {
 }
 
 impl Cluster {
+    /// A VMID that nobody else uses, and no operator gives out.
+    pub fn vmid(&self) -> u32 {
+        self.own.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Makes a container on `pve1` with the operator's key, as an administrator would.
     pub async fn make_container(&self, vmid: u32, notes: &str) {
+        self.make(vmid, &Base { notes, ..Base::default() }).await;
+    }
+
+    /// Makes a container on `pve1`, as an administrator would.
+    pub async fn make(&self, vmid: u32, base: &Base<'_>) {
         let client = self.client();
         let key = std::fs::read_to_string(self.file("key.pub")).expect("no key");
         let configuration = Change {
             hostname: "base".parse().ok(),
-            description: Some(notes.to_owned()),
+            description: Some(base.notes.to_owned()),
             networks: [(0, Setting::Set("name=eth0,bridge=vmbr0,ip=dhcp".parse().expect("net0")))].into(),
             ..Change::default()
         };
@@ -40,29 +68,49 @@ impl Cluster {
         let request = CreateRequest {
             vmid: VmId::new(vmid).expect("a VMID"),
             archive: "local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst".parse().expect("an archive"),
-            storage: storage.parse().expect("a storage"),
+            storage: base.storage.unwrap_or(storage).parse().expect("a storage"),
             disk_gib: 2,
             unprivileged: true,
-            ssh_public_keys: Some(key.trim().to_owned()),
+            ssh_public_keys: base.key.then(|| key.trim().to_owned()),
             password: None,
             pool: None,
             configuration,
         };
         let upid = client.create_container(&node(), &request).await.expect("the container is refused");
         self.finish(&upid).await;
+        self.add_lines(vmid, base.lines).await;
     }
 
-    pub(super) async fn make_template(&self) {
-        self.make_container(TEMPLATE, "").await;
-        let vmid = VmId::new(TEMPLATE).expect("a VMID");
-        self.client().make_template(&node(), vmid).await.expect("it can not be a template");
+    /// Makes a template on `pve1`.
+    pub async fn make_template(&self, vmid: u32, base: &Base<'_>) {
+        self.make(vmid, base).await;
+        let made = self.client().make_template(&node(), VmId::new(vmid).expect("a VMID")).await;
+        made.expect("it can not be a template");
         eventually(PATIENCE, "it is a template", || async {
-            match self.configuration(TEMPLATE).await {
+            match self.configuration(vmid).await {
                 Some(configuration) if configuration.template => Ok(()),
                 other => Err(format!("{other:?}")),
             }
         })
         .await;
+    }
+
+    /// Adds lines at the end of the configuration file of a container on `pve1`, as root does.
+    pub async fn add_lines(&self, vmid: u32, lines: &str) {
+        let text = self.text(vmid).expect("there is no such container") + lines;
+        self.simulated.set_config_text("pve1", vmid, &text).await.expect("the lines are refused");
+    }
+
+    /// The node of a container.
+    pub fn node_of(&self, vmid: u32) -> Option<String> {
+        self.simulated.state().guests.get(&vmid).map(|guest| guest.node.clone())
+    }
+
+    /// Starts a container on `pve1`.
+    pub async fn boot(&self, vmid: u32) {
+        let vmid = VmId::new(vmid).expect("a VMID");
+        let upid = self.client().start(&node(), vmid).await.expect("it is refused");
+        self.finish(&upid).await;
     }
 
     /// Changes the configuration of a container on `pve1`.
@@ -97,7 +145,9 @@ impl Cluster {
         let mut config = Config::default();
         config.set("hostname", "foreign".to_owned());
         config.set("description", notes.to_owned());
-        state.guests.insert(vmid, Guest { node: "pve1".to_owned(), qemu, systemd: false, config });
+        state
+            .guests
+            .insert(vmid, Guest { node: "pve1".to_owned(), qemu, systemd: false, filesystem: None, config });
         true
     }
 
@@ -147,19 +197,23 @@ impl Cluster {
 
     /// The next task of a type fails with these words.
     pub fn failing_task(&self, kind: &str, words: &str) {
-        let fault = TaskFault {
-            kind: kind.to_owned(),
-            times: 1,
-            error: Some(words.to_owned()),
-            delay_milliseconds: 0,
-        };
-        self.simulated.faults.plan_task(fault);
+        self.plan_task(kind, None, words);
+    }
+
+    /// The next task of a type about a container fails with these words.
+    pub fn failing_task_of(&self, kind: &str, vmid: &str, words: &str) {
+        self.plan_task(kind, Some(vmid.to_owned()), words);
+    }
+
+    fn plan_task(&self, kind: &str, id: Option<String>, words: &str) {
+        let (kind, error) = (kind.to_owned(), Some(words.to_owned()));
+        self.simulated.faults.plan_task(TaskFault { kind, id, times: 1, error, delay_milliseconds: 0 });
     }
 
     /// Each step of the next tasks of a type takes so much longer.
     pub fn slow_tasks(&self, kind: &str, times: u32, delay: Duration) {
         let delay_milliseconds = u64::try_from(delay.as_millis()).expect("a short time");
-        let fault = TaskFault { kind: kind.to_owned(), times, error: None, delay_milliseconds };
+        let fault = TaskFault { kind: kind.to_owned(), id: None, times, error: None, delay_milliseconds };
         self.simulated.faults.plan_task(fault);
     }
 
@@ -197,6 +251,14 @@ impl Cluster {
         let done =
             |task: &&Task| task.exit.as_deref().is_some_and(|exit| exit == "OK" || exit.starts_with("WARN"));
         self.tasks().iter().filter(|task| task.kind == "vzclone").filter(done).count()
+    }
+
+    /// How often a call about a container was answered well, by the end of its path.
+    pub fn times(&self, method: &str, vmid: u32, end: &str) -> usize {
+        let end = format!("/lxc/{vmid}/{end}");
+        let is_meant =
+            |call: &&Recorded| call.method == method && call.status == 200 && call.path.ends_with(&end);
+        self.recorded().iter().filter(is_meant).count()
     }
 
     /// The calls that changed something about a VMID, or tried to.

@@ -3,10 +3,11 @@
 //!
 //! One with real containers is shared by all tests; a test that lets things go wrong has its own.
 //! What an administrator or another client does to one is in [`hands`], what one runs on in
-//! [`docker`].
+//! [`docker`]; root on a node is in [`nodes`].
 
 mod docker;
 mod hands;
+mod nodes;
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +24,7 @@ use std::{
 use berth::backend::proxmox::client::{
     ApiToken, Client, Configuration, Connection, Limits, NodeName, TaskState, Trust, Upid, View, VmId,
 };
+use berth_proxmox_simulator::settings::StorageType;
 use berth_proxmox_simulator::{
     Options, Simulator,
     cluster::Cluster as Simulated,
@@ -34,6 +36,7 @@ pub use berth_proxmox_simulator::{
     faults::{Effect, Fault, Recorded, TaskFault},
     settings::Settings,
 };
+pub use hands::Base;
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, oneshot};
 
@@ -45,6 +48,8 @@ pub const TOKEN: &str = "berth@pve!operator";
 pub const SECRET: &str = "0f0f0f0f-0000-4000-8000-000000000000";
 /// VMID of the template.
 pub const TEMPLATE: u32 = 500;
+/// The storage that both nodes of the shared cluster have; every other is of one node alone.
+pub const SHARED_STORAGE: &str = "nas";
 /// How long a task of the cluster may take in a test.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -52,6 +57,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const RANGE: u32 = 40;
 /// The first VMID of the first test.
 const FIRST: u32 = 1000;
+/// The first of the VMIDs that no operator gives out. Some others are named in tests, or are nobody's.
+const OWN: u32 = 610;
 /// How long work takes: a clone some 0.3 s. How long one waits is as on a real cluster.
 pub const CLOCK: Clock = Clock { work: 0.02, patience: 1.0 };
 
@@ -61,6 +68,11 @@ pub struct Cluster {
     certificate: String,
     folder: tempfile::TempDir,
     ranges: AtomicU32,
+    own: AtomicU32,
+    /// Where the SSH server of each node listens.
+    nodes: BTreeMap<String, SocketAddr>,
+    /// The network that is the bridge `vmbr1`.
+    second_bridge: OnceCell<(String, String)>,
     /// The cluster itself, for what no client can do.
     pub simulated: Arc<Simulated>,
     behind: Behind,
@@ -78,7 +90,22 @@ enum Behind {
 /// The cluster of all tests, with real containers and the template [`TEMPLATE`] on `pve1`.
 pub async fn cluster() -> &'static Cluster {
     static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
-    CLUSTER.get_or_init(|| Cluster::with_containers(two_nodes())).await
+    CLUSTER.get_or_init(|| Cluster::with_containers(shared())).await
+}
+
+/// Nodes with a second bridge and a storage of both, of which `pve2` has a little more memory.
+fn shared() -> Settings {
+    let mut settings = two_nodes();
+    for (name, memory) in [("pve1", 64 << 30), ("pve2", 66 << 30)] {
+        let node = settings.nodes.get_mut(name).expect("a node");
+        node.memory = memory;
+        node.bridges.insert("vmbr1".to_owned());
+    }
+    let mut storage = settings.storages["local-lvm"].clone();
+    storage.kind = StorageType::Nfs;
+    storage.shared = true;
+    settings.storages.insert(SHARED_STORAGE.to_owned(), storage);
+    settings
 }
 
 /// Two nodes, and a token that may do all that an operator needs.
@@ -96,7 +123,7 @@ impl Cluster {
         docker::with_git();
         let behind = Behind::Docker { name: name.clone(), _cleaner: docker::cleaner(&name) };
         let cluster = Self::start(settings, CLOCK, behind, move || docker::containers(name)).await;
-        cluster.make_template().await;
+        cluster.make_template(TEMPLATE, &Base::default()).await;
         cluster
     }
 
@@ -109,7 +136,7 @@ impl Cluster {
             Arc::new(containers) as Arc<dyn Containers>
         };
         let cluster = Self::start(settings, clock, Behind::Memory, containers).await;
-        cluster.make_template().await;
+        cluster.make_template(TEMPLATE, &Base::default()).await;
         cluster
     }
 
@@ -122,6 +149,7 @@ impl Cluster {
         let folder = tempfile::tempdir().expect("no temporary folder");
         let (started, running) = oneshot::channel();
         let (ends, ended) = oneshot::channel::<()>();
+        let keys = folder.path().to_owned();
         // Each test has a runtime of its own, and a shared cluster outlives them.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -129,21 +157,36 @@ impl Cluster {
                 let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
                 let names = vec!["127.0.0.1".to_owned()];
                 let options = Options { settings, clock, listen: loopback, control: loopback, names };
-                let simulator = Simulator::start(options, containers()).await.expect("it does not start");
+                let containers = containers();
+                let simulator = Simulator::start(options, Arc::clone(&containers)).await;
+                let simulator = simulator.expect("it does not start");
+                let nodes = nodes::serve(&simulator.cluster, &containers, &keys).await;
                 let certificate = simulator.certificate.pem.clone();
-                let _ = started.send((simulator.address, certificate, Arc::clone(&simulator.cluster)));
+                let cluster = Arc::clone(&simulator.cluster);
+                let _ = started.send((simulator.address, certificate, cluster, nodes));
                 let _ = ended.await;
             });
         });
-        let (address, certificate, simulated) = running.await.expect("the simulator does not start");
+        let (address, certificate, simulated, nodes) = running.await.expect("the simulator does not start");
         std::fs::write(folder.path().join("token"), SECRET).expect("no token");
         std::fs::write(folder.path().join("ca.pem"), &certificate).expect("no certificate");
         let key = folder.path().join("key");
         let made =
             Command::new("ssh-keygen").args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(&key).status();
         assert!(made.expect("no ssh-keygen").success());
-        let ranges = AtomicU32::new(FIRST);
-        Self { address, certificate, folder, ranges, simulated, behind, _ends: ends }
+        let (ranges, own, second_bridge) = (AtomicU32::new(FIRST), AtomicU32::new(OWN), OnceCell::new());
+        Self {
+            address,
+            certificate,
+            folder,
+            ranges,
+            own,
+            nodes,
+            second_bridge,
+            simulated,
+            behind,
+            _ends: ends,
+        }
     }
 
     /// Its port.
@@ -179,6 +222,31 @@ impl Cluster {
                 "ssh": {"keyFile": self.file("key")},
             },
         })
+    }
+
+    /// The same, with a way onto the nodes.
+    pub fn backend_with_host_ssh(&self, port: u16) -> Value {
+        let mut backend = self.backend(port);
+        let addresses = self.nodes.iter().map(|(name, address)| (name, address.to_string()));
+        backend["proxmox"]["hostSsh"] = json!({
+            "keyFile": self.file(nodes::KEY),
+            "knownHostsFile": self.file(nodes::KNOWN_HOSTS),
+            "addresses": addresses.collect::<BTreeMap<_, _>>(),
+        });
+        backend
+    }
+
+    /// Fails where there is no `pct` on the nodes.
+    pub fn expect_pct(&self) {
+        let program = nodes::program();
+        let hint = "cargo test --package berth-proxmox-simulator --tests --no-run";
+        assert!(program.exists(), "{} is missing: {hint}", program.display());
+    }
+
+    /// The network that is the bridge `vmbr1`, and its gateway.
+    pub async fn second_bridge(&self) -> &(String, String) {
+        let Behind::Docker { name, .. } = &self.behind else { panic!("it has no real networks") };
+        self.second_bridge.get_or_init(async || docker::make_bridge(name, "vmbr1")).await
     }
 
     /// A client of its API, with the operator's token.

@@ -12,10 +12,12 @@ use tokio::{
 
 use super::{Node, files::Files, host::Host, protocol::SOCKET, requests};
 
-/// Lays the folder's `etc` over the machine's, gives the node's name, and becomes root's shell. The
-/// shell has a mount and a name space of its own, so nothing of it is seen outside.
+/// Lays the folder's `etc` over the machine's and its `bin` over the folder that has `pct` on a host,
+/// gives the node's name, and becomes root's shell. The shell has a mount and a name space of its own,
+/// so nothing of it is seen outside.
 const ENTER: &str = r#"
-mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/etc,workdir=$1/work" /etc && hostname "$2" || exit 255
+mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/etc,workdir=$1/work" /etc &&
+mount -t overlay overlay -o "lowerdir=$1/bin:/usr/sbin" /usr/sbin && hostname "$2" || exit 255
 cd /
 exec bash -c "$3"
 "#;
@@ -99,7 +101,7 @@ fn spawn(folder: &Path, node: &str, command: &str) -> io::Result<Child> {
         .arg(folder)
         .args([node, command])
         .env_clear()
-        .env("PATH", format!("{}:{PATH}", folder.join("bin").display()))
+        .env("PATH", PATH)
         .env("HOME", "/root")
         .env("USER", "root")
         .env("LOGNAME", "root")

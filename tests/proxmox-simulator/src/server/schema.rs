@@ -86,7 +86,7 @@ impl Property {
             Value::String(text) => text.as_str(),
             object => object.get("$regex")?.as_str()?,
         };
-        Some(format!("^(?:{})$", text.replace("(?^:", "(?:").replace("\\0", "\\x00")))
+        Some(text.replace("(?^:", "(?:").replace("\\0", "\\x00"))
     }
 }
 
