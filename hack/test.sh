@@ -16,6 +16,8 @@ for image in workspace nogit git-server; do
 	say "setting up a container of $image"
 	BERTH_TEST_IMAGE="berth-demo/$image:bookworm" cargo test --locked --quiet --lib provision:: -- --ignored
 done
+# Its program is `pct` on the simulated nodes.
+cargo test --locked --package berth-proxmox-simulator --tests --no-run
 say "integration tests"
 cargo test --locked --test integration
 say "tests of the Proxmox VE simulator"

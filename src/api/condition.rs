@@ -16,14 +16,21 @@ pub const TEMPLATE_RESOLVED: &str = "TemplateResolved";
 pub const SECRETS_READY: &str = "SecretsReady";
 /// Whether the container exists and is in the wanted state.
 pub const CONTAINER_READY: &str = "ContainerReady";
+/// Whether the container has the device `/dev/net/tun`, where it is to have it.
+pub const TUN_CONFIGURED: &str = "TunConfigured";
 /// Whether the container has its address.
 pub const NETWORK_READY: &str = "NetworkReady";
+/// Whether the host is kept from changing the container's name resolution, where it would.
+pub const DNS_PROTECTED: &str = "DNSProtected";
 /// Whether user and environment are set up.
 pub const ENVIRONMENT_READY: &str = "EnvironmentReady";
 /// Whether the repository is checked out.
 pub const REPOSITORY_READY: &str = "RepositoryReady";
 /// The agent in the container has a link to a gateway.
 pub const AGENT_CONNECTED: &str = "AgentConnected";
+/// Whether the container's disk is as large as it is to be, where it has one of its own. One that is
+/// not is no obstacle.
+pub const DISK_READY: &str = "DiskReady";
 /// Whether the DevServer's Workspace is there and can be used.
 pub const WORKSPACE_READY: &str = "WorkspaceReady";
 /// Whether the DevServer's process is as wanted.
@@ -51,10 +58,13 @@ pub const ORDER: &[&str] = &[
     TEMPLATE_RESOLVED,
     SECRETS_READY,
     CONTAINER_READY,
+    TUN_CONFIGURED,
     NETWORK_READY,
+    DNS_PROTECTED,
     ENVIRONMENT_READY,
     REPOSITORY_READY,
     AGENT_CONNECTED,
+    DISK_READY,
     WORKSPACE_READY,
     PROCESS_RUNNING,
     PORT_OPEN,

@@ -90,8 +90,9 @@ pub struct WorkspaceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorStatus>,
     /// `Ready`, `Available`, `Accepted`, `BackendReady`, `TemplateResolved`, `SecretsReady`,
-    /// `ContainerReady`, `NetworkReady`, `EnvironmentReady`, `RepositoryReady` and `AgentConnected`, each present
-    /// only where it applies; `Reconciling` and `Stalled` only while they are true.
+    /// `ContainerReady`, `TunConfigured`, `NetworkReady`, `DNSProtected`, `EnvironmentReady`,
+    /// `RepositoryReady`, `AgentConnected` and `DiskReady`, each present only where it applies;
+    /// `Reconciling` and `Stalled` only while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::condition::conditions_schema")]
     pub conditions: Vec<Condition>,
@@ -156,7 +157,8 @@ pub struct ContainerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
     /// SSH host key of the container, pinned when it was first seen, in OpenSSH's format. A
-    /// container that shows another one is not talked to. On Proxmox VE only.
+    /// container that shows another one is not talked to, until `kubectl berth reset-host-key` has
+    /// this one forgotten. On Proxmox VE only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_host_key: Option<String>,
     /// When it last started, as the backend says it.

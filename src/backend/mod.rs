@@ -169,6 +169,8 @@ pub struct HostState {
     pub unreachable: Option<String>,
     /// Memory of the host in bytes; 0 while it has never answered.
     pub memory_bytes: u64,
+    /// How much of it is in use, by whatever; 0 where the backend does not say.
+    pub memory_used_bytes: u64,
     /// Number of its processors; 0 while it has never answered.
     pub cpus: u32,
 }
@@ -239,6 +241,11 @@ pub struct Container {
     pub started_at: Option<String>,
     /// How long it has been running, where the backend says so.
     pub running_for: Option<std::time::Duration>,
+    /// Whether it has the device `/dev/net/tun`, as far as its backend can tell.
+    pub has_tun: bool,
+    /// Size in bytes of the file system on its own disk; only where the backend knows it, and
+    /// while it runs.
+    pub disk_bytes: Option<u64>,
 }
 
 /// What the backend says a container is doing.
@@ -292,6 +299,17 @@ pub struct OwnedItem {
     pub name: String,
     /// Whose body it is part of.
     pub id: BodyId,
+    /// Whose it is, where the backend shows more than a name.
+    pub owner: Option<Owner>,
+    /// What its backend has to be told to find it again.
+    pub known: Known,
+}
+
+impl OwnedItem {
+    /// Something of which only the name tells whose it is.
+    pub fn named(kind: ItemKind, name: String, id: BodyId) -> Self {
+        Self { kind, name, id, owner: None, known: Known::default() }
+    }
 }
 
 /// The kinds of things a backend keeps for a workspace.

@@ -160,7 +160,8 @@ impl VmidRange {
     }
 }
 
-/// Bounds of what tenants may set, where `tenantsMaySet` opens the field. Empty: any value.
+/// Bounds of what tenants may set, where `tenantsMaySet` opens the field. Empty: any value. Nodes and
+/// storages bound the Templates of tenants as well: those that only their own namespace can use.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TenantBounds {

@@ -6,16 +6,62 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::workspace::power::{Command, Refusal};
+use super::workspace::power::{self, Refusal};
 use crate::api::PowerStatus;
 
 /// Commands to one workspace that wait at a time.
 const WAITING: usize = 8;
 
+/// A command to a workspace.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Command {
+    /// Start, stop or restart its container.
+    Power(power::Command),
+    /// Forget the SSH host key of its container, and trust the one that it shows next.
+    ResetHostKey,
+}
+
+impl Command {
+    /// Every command.
+    pub const ALL: [Self; 4] = [
+        Self::Power(power::Command::Start),
+        Self::Power(power::Command::Stop),
+        Self::Power(power::Command::Restart),
+        Self::ResetHostKey,
+    ];
+
+    /// The subresource that it is given on.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Power(command) => command.word(),
+            Self::ResetHostKey => "reset-host-key",
+        }
+    }
+}
+
+/// What was written down for a command.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// `status.power`.
+    Power(PowerStatus),
+    /// The host key that counts no more.
+    HostKey(ForgottenHostKey),
+}
+
+/// The answer to [`Command::ResetHostKey`].
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForgottenHostKey {
+    /// The key, in OpenSSH's format; null where none was known.
+    pub forgotten_host_key: Option<String>,
+}
+
 /// What a command comes to.
-pub type Recorded = Result<PowerStatus, Refusal>;
+pub type Recorded = Result<Answer, Refusal>;
 
 /// A command, and who waits for its answer.
 #[derive(Debug)]
@@ -68,26 +114,30 @@ mod tests {
     #[test]
     fn commands_are_taken_once_and_in_order() {
         let commands = Commands::default();
-        let _first = commands.give("a", Command::Stop, "ada");
-        let _second = commands.give("a", Command::Start, "eve");
-        let _other = commands.give("b", Command::Restart, "eve");
+        let _first = commands.give("a", Command::Power(power::Command::Stop), "ada");
+        let _second = commands.give("a", Command::Power(power::Command::Start), "eve");
+        let _other = commands.give("b", Command::Power(power::Command::Restart), "eve");
         let taken: Vec<_> = commands.take("a").into_iter().map(|order| order.command).collect();
-        assert_eq!(taken, [Command::Stop, Command::Start]);
+        assert_eq!(taken, [Command::Power(power::Command::Stop), Command::Power(power::Command::Start)]);
         assert!(commands.take("a").is_empty());
     }
 
     #[test]
     fn a_command_that_nobody_waits_for_is_dropped() {
         let commands = Commands::default();
-        drop(commands.give("a", Command::Stop, "ada"));
+        drop(commands.give("a", Command::Power(power::Command::Stop), "ada"));
         assert!(commands.take("a").is_empty());
     }
 
     #[tokio::test]
     async fn no_more_wait_than_that() {
         let commands = Commands::default();
-        let _waiting: Vec<_> = (0..WAITING).map(|_| commands.give("a", Command::Stop, "ada")).collect();
-        assert_eq!(commands.give("a", Command::Stop, "ada").await.unwrap(), Err(Refusal::TooMany));
+        let _waiting: Vec<_> =
+            (0..WAITING).map(|_| commands.give("a", Command::Power(power::Command::Stop), "ada")).collect();
+        assert_eq!(
+            commands.give("a", Command::Power(power::Command::Stop), "ada").await.unwrap(),
+            Err(Refusal::TooMany)
+        );
         assert_eq!(commands.take("a").len(), WAITING);
     }
 }

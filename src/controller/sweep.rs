@@ -142,8 +142,7 @@ impl Sweep {
         if item.kind == ItemKind::Container && self.may_exist(&owner).await {
             return;
         }
-        let body =
-            BodyRef { host: host.to_owned(), id: item.id, owner, known: crate::backend::Known::default() };
+        let body = BodyRef { host: host.to_owned(), id: item.id, owner, known: item.known.clone() };
         match backend.remove(&body, true).await {
             Ok(()) => {
                 tracing::warn!(host, kind = %item.kind, item = item.name, "removed: it belonged to no Workspace or Template")
@@ -169,8 +168,12 @@ impl Sweep {
     }
 }
 
-/// The owner as far as the name tells; enough for the check of the mark, which compares names.
+/// The owner, else as far as the name tells; enough for the check of the mark, which compares names
+/// then.
 fn owner_of(item: &OwnedItem) -> Owner {
+    if let Some(owner) = &item.owner {
+        return owner.clone();
+    }
     let owner = item.name.parse::<ContainerName>().map(|name| name.owner).unwrap_or_default();
     let (namespace, name) = owner.split_once('.').unwrap_or_default();
     Owner { namespace: namespace.to_owned(), name: name.to_owned(), uid: String::new() }

@@ -17,11 +17,10 @@ use super::{
     root::{self, collect},
 };
 use crate::{
-    api::PowerStatus,
     backend::LogRequest,
     controller::{
-        commands::Recorded,
-        workspace::power::{Command, Refusal},
+        commands::{Answer, Command, Recorded},
+        workspace::power::Refusal,
     },
     gateway::api::{
         Controller,
@@ -77,7 +76,7 @@ impl Controller for ThroughLeader {
         workspace: &WorkspaceView,
         by: &Identity,
         command: Command,
-    ) -> Result<PowerStatus, Problem> {
+    ) -> Result<Answer, Problem> {
         let order = commands::Order {
             namespace: workspace.namespace.clone(),
             name: workspace.name.clone(),
@@ -93,7 +92,7 @@ impl Controller for ThroughLeader {
             .await
             .unwrap_or_else(|_| Err(anyhow::anyhow!("it does not answer")));
         match answer {
-            Ok(Ok(power)) => Ok(power),
+            Ok(Ok(written)) => Ok(written),
             Ok(Err(refusal)) => Err(refused(refusal)),
             Err(error) => Err(unavailable(&format!("{error:#}"))),
         }

@@ -14,10 +14,10 @@ use tokio::time::timeout;
 
 use super::{leader::Leadership, root::collect};
 use crate::controller::{
-    commands::Recorded,
+    commands::{Command, Recorded},
     context::Context,
     trigger::WorkspaceKey,
-    workspace::power::{Command, Refusal},
+    workspace::power::Refusal,
 };
 
 /// The path of commands.

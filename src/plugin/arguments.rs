@@ -139,6 +139,12 @@ pub enum Command {
         /// WORKSPACE or dev/NAME.
         target: Target,
     },
+    /// Trust whatever SSH host key a workspace's container shows next, after it was renewed on
+    /// purpose. On Proxmox VE only.
+    ResetHostKey {
+        /// The workspace.
+        workspace: String,
+    },
     /// Say what is wrong with a workspace or a dev server, since when, and what to do. Without a
     /// name: with every one in the namespace.
     Why {

@@ -126,11 +126,13 @@ pub struct Subresources<'a> {
 }
 
 impl Subresources<'_> {
-    /// The path of a subresource, with its query.
+    /// The path of a subresource, with its query. kube-apiserver takes transfers of files for
+    /// watches, since it cuts off other requests after 60 s.
     pub fn path(&self, subresource: &str, query: &[(&str, String)]) -> String {
         let Subject { name, namespace, .. } = &self.subject;
+        let lasting = if matches!(subresource, "files" | "files/archive") { "watch/" } else { "" };
         let path = format!(
-            "/apis/subresources.berth.dev/v1alpha1/namespaces/{namespace}/{}/{name}/{subresource}",
+            "/apis/subresources.berth.dev/v1alpha1/{lasting}namespaces/{namespace}/{}/{name}/{subresource}",
             self.plural
         );
         if query.is_empty() {

@@ -14,7 +14,10 @@ use super::{
     exit::{Failure, Subject},
     local,
 };
-use crate::api::{OperatingMode, Workspace};
+use crate::{
+    api::{OperatingMode, Workspace},
+    controller::commands::ForgottenHostKey,
+};
 
 /// Who writes, in the objects' managed fields.
 const MANAGER: &str = "kubectl-berth";
@@ -56,10 +59,21 @@ pub async fn set_mode(cluster: &Cluster, name: &str, mode: OperatingMode) -> Res
     Ok(0)
 }
 
-/// Gives a workspace a command.
-async fn command(cluster: &Cluster, name: &str, word: &str) -> Result<(), Failure> {
+/// Gives a workspace a command, and returns what is answered.
+async fn command(cluster: &Cluster, name: &str, word: &str) -> Result<Vec<u8>, Failure> {
     let workspace = cluster.workspace(name);
-    cluster.in_time(workspace.post(word, &json!({}))).await.map(drop)
+    cluster.in_time(workspace.post(word, &json!({}))).await
+}
+
+/// Has the operator forget the host key of a workspace's container.
+pub async fn reset_host_key(cluster: &Cluster, name: &str) -> Result<u8, Failure> {
+    let answer = command(cluster, name, "reset-host-key").await?;
+    let answer: ForgottenHostKey = serde_json::from_slice(&answer)?;
+    match answer.forgotten_host_key {
+        Some(key) => local::line(&format!("workspace/{name}: the host key {key} is forgotten"))?,
+        None => local::line(&format!("workspace/{name}: no host key was known"))?,
+    }
+    Ok(0)
 }
 
 /// Starts a workspace's container, or a dev server's process, again.

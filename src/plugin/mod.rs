@@ -96,6 +96,7 @@ async fn act(arguments: &Arguments) -> Result<u8, Failure> {
             lifecycle::set_mode(cluster, workspace, OperatingMode::Running).await
         }
         Command::Restart { target } => lifecycle::restart(cluster, target).await,
+        Command::ResetHostKey { workspace } => lifecycle::reset_host_key(cluster, workspace).await,
         Command::Why { target, output } => why::run(cluster, target.as_ref(), *output).await,
         Command::Wait { workspace, goal, timeout, output } => {
             wait::run(cluster, workspace, *goal, *timeout, *output).await

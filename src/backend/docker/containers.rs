@@ -130,6 +130,8 @@ fn describe(container: &Listed, found: &ContainerInspectResponse) -> Container {
         ip: network.and_then(|network| network.ip_address.as_deref()?.parse().ok()),
         started_at: state.started_at.filter(|time| !time.is_empty() && !time.starts_with("0001-")),
         running_for: None,
+        has_tun: false,
+        disk_bytes: None,
     }
 }
 

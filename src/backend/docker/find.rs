@@ -90,6 +90,6 @@ pub(super) async fn list(host: &Host) -> Result<Vec<OwnedItem>, BackendError> {
     Ok(containers
         .chain(networks)
         .chain(volumes)
-        .filter_map(|(kind, name, id)| Some(OwnedItem { kind, name: name?, id: id? }))
+        .filter_map(|(kind, name, id)| Some(OwnedItem::named(kind, name?, id?)))
         .collect())
 }

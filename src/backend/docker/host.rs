@@ -113,6 +113,7 @@ impl Host {
                 Reachable::No(words) => Some(words),
             },
             memory_bytes: health.memory_bytes,
+            memory_used_bytes: 0,
             cpus: health.cpus,
         }
     }

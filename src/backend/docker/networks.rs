@@ -40,7 +40,12 @@ pub(super) async fn ensure(host: &Host, body: &BodyRef) -> Result<(), BackendErr
     }
     let mut refused: Vec<IpNet> = Vec::new();
     for _ in 0..ATTEMPTS {
-        let mut taken = taken(host, &labels::network_name(body.id)).await?;
+        let all =
+            host.call("list networks", LOOK, host.docker.list_networks(None::<ListNetworksOptions>)).await?;
+        if is_among(&all, host, body.id)? {
+            return Ok(());
+        }
+        let mut taken = subnets(all);
         taken.extend(&refused);
         let Some(free) = subnet::lowest_free(host.network_range, &taken) else { break };
         match host
@@ -79,21 +84,33 @@ fn request(host: &Host, body: &BodyRef, subnet: Ipv4Net) -> NetworkCreateRequest
     }
 }
 
-/// Every subnet that a network of this host takes, whoever made it. A network of the wanted name
-/// that is not ours would be mixed up with ours: it is an error.
-async fn taken(host: &Host, name: &str) -> Result<Vec<IpNet>, BackendError> {
-    let all =
-        host.call("list networks", LOOK, host.docker.list_networks(None::<ListNetworksOptions>)).await?;
-    if all.iter().any(|network| network.name.as_deref() == Some(name)) {
-        let words = format!("there is a network {name} that is not ours");
-        return Err(errors::refuse(&host.name, Reason::Conflict, words));
+/// Whether the body's network is among these: a leader that was replaced and does not know it yet may
+/// have made it meanwhile. A network of its name that is not ours would be mixed up with ours: it is
+/// an error.
+fn is_among(all: &[Network], host: &Host, id: BodyId) -> Result<bool, BackendError> {
+    let (name, ours) = (labels::network_name(id), labels::of_body(&host.instance, id));
+    let mut namesakes = all.iter().filter(|network| network.name.as_ref() == Some(&name)).peekable();
+    if namesakes.peek().is_none() {
+        return Ok(false);
     }
-    Ok(all
-        .into_iter()
+    let has_mark = |network: &Network| {
+        let labels = network.labels.as_ref();
+        ours.iter().all(|(label, value)| labels.and_then(|labels| labels.get(label)) == Some(value))
+    };
+    if namesakes.all(has_mark) {
+        return Ok(true);
+    }
+    let words = format!("there is a network {name} that is not ours");
+    Err(errors::refuse(&host.name, Reason::Conflict, words))
+}
+
+/// Every subnet that these take, whoever made them.
+fn subnets(all: Vec<Network>) -> Vec<IpNet> {
+    all.into_iter()
         .filter_map(|network| network.ipam?.config)
         .flatten()
         .filter_map(|config| config.subnet?.parse().ok())
-        .collect())
+        .collect()
 }
 
 /// Whether the body has its network. Of several, the one in use stays, else the oldest.

@@ -101,6 +101,7 @@ impl Backend for MemoryBackend {
                 name,
                 unreachable: down.then(|| "the host is down".to_owned()),
                 memory_bytes: HOST_MEMORY,
+                memory_used_bytes: 0,
                 cpus: HOST_CPUS,
             })
             .collect()

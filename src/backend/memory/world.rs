@@ -445,7 +445,7 @@ impl Default for Made {
 
 impl Belongings {
     fn items(&self, id: BodyId) -> Vec<OwnedItem> {
-        let item = |kind, name| OwnedItem { kind, name, id };
+        let item = |kind, name| OwnedItem::named(kind, name, id);
         let mut items: Vec<OwnedItem> = self
             .containers
             .keys()
@@ -477,6 +477,8 @@ impl Made {
             ip: running.then_some(IpAddr::V4(Ipv4Addr::new(10, 210, 0, 2))),
             started_at: self.boot.map(|boot| format!("boot-{boot}")),
             running_for: None,
+            has_tun: false,
+            disk_bytes: None,
         }
     }
 }

@@ -11,7 +11,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{
-    client::{Client, ClusterGuest, Configuration, GuestKind, NodeName, TaskState, Upid, View, VmId},
+    client::{
+        Client, ClusterGuest, Configuration, Error, Failure, GuestKind, NodeName, TaskState, Upid, View, VmId,
+    },
     errors,
     locks::Locks,
     look::Look,
@@ -23,6 +25,10 @@ use crate::{
 
 /// How long a task is waited for until it is seen whether it is still wanted.
 const TASK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long after a lost answer a request may still be worked on. The proxy gives up after 30 s, and
+/// the request goes on waiting for one of a node's few workers, which may each wait for a lock.
+const HEARD_WITHIN: Duration = Duration::from_secs(60);
 
 /// One cluster.
 pub(super) struct Cluster {
@@ -46,6 +52,8 @@ pub(super) struct Cluster {
     pub(super) promised: Mutex<BTreeMap<u32, BodyId>>,
     /// Bodies whose creation is to be given up.
     pub(super) given_up: Mutex<HashSet<BodyId>>,
+    /// Until when a container may begin that was asked for and not answered.
+    pub(super) unanswered: Mutex<HashMap<BodyId, Instant>>,
     /// Addresses of boots, by VMID and process.
     pub(super) addresses: Mutex<HashMap<(u32, u64), IpAddr>>,
 }
@@ -89,15 +97,14 @@ impl Cluster {
             bodies: Locks::default(),
             promised: Mutex::default(),
             given_up: Mutex::default(),
+            unanswered: Mutex::default(),
             addresses: Mutex::default(),
         }
     }
 
-    /// The operator's public keys, a line each.
-    pub(super) async fn public_keys(&self) -> Result<String, BackendError> {
-        let keys =
-            self.ways.keys.public().await.map_err(|error| BackendError::new(Reason::SshAuthFailed, error))?;
-        Ok(keys.join("\n"))
+    /// The operator's public keys.
+    pub(super) async fn public_keys(&self) -> Result<Vec<String>, BackendError> {
+        self.ways.keys.public().await.map_err(|error| BackendError::new(Reason::SshAuthFailed, error))
     }
 
     /// Where the container of a body is, or would be: by the number that is remembered, else by
@@ -116,6 +123,29 @@ impl Cluster {
         Ok(Some(Place { node, vmid }))
     }
 
+    /// What stands at the place of a body, whosever it is. What is not where it was seen last may
+    /// have been moved to another node, and only a new look tells that from a removal.
+    pub(super) async fn found(&self, body: &BodyRef) -> Result<Option<(Place, Configuration)>, BackendError> {
+        let Some(place) = self.place_of(body)? else { return Ok(None) };
+        if let Some(configuration) = self.configuration(&place).await? {
+            return Ok(Some((place, configuration)));
+        }
+        let may_be_elsewhere = {
+            let look = self.look.borrow();
+            !look.happened || look.failure.is_some() || look.guests.contains_key(&place.vmid)
+        };
+        if !may_be_elsewhere {
+            return Ok(None);
+        }
+        let look = self.look_now().await?;
+        let Some(guest) = look.guests.get(&place.vmid).filter(|guest| guest.kind == GuestKind::Container)
+        else {
+            return Ok(None);
+        };
+        let moved = Place { node: guest.node.clone(), vmid: place.vmid };
+        Ok(self.configuration(&moved).await?.map(|configuration| (moved, configuration)))
+    }
+
     /// Looks at the cluster now.
     pub(super) async fn look_now(&self) -> Result<Look, BackendError> {
         let (nodes, guests) = futures::try_join!(self.client.nodes(), self.client.guests())
@@ -132,7 +162,9 @@ impl Cluster {
         let guest = match known {
             Some(guest) => guest,
             None => listed(&self.look_now().await?).ok_or_else(|| {
-                missing(format!("there is no CT {number} on the cluster, or the token may not see it"))
+                missing(format!(
+                    "there is no CT {number} on the cluster, or the token lacks VM.Audit on /vms/{number}"
+                ))
             })?,
         };
         if guest.kind != GuestKind::Container {
@@ -153,7 +185,23 @@ impl Cluster {
         match self.client.configuration(&place.node, place.vmid, View::Pending).await {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.is_missing_container() => Ok(None),
+            Err(error) if matches!(error.failure, Failure::Denied { .. }) => self.unseen(place, &error).await,
             Err(error) => Err(errors::from_client(&error)),
+        }
+    }
+
+    /// What a refusal to look means. Rights that come with a pool hold only for what is in it: not
+    /// for a container that is still being made, nor for one that is gone.
+    async fn unseen(&self, place: &Place, denied: &Error) -> Result<Option<Configuration>, BackendError> {
+        let free = self.client.is_free(place.vmid).await.map_err(|error| errors::from_client(&error))?;
+        let refused = errors::from_client(denied);
+        match (free, &self.config.pool) {
+            (true, _) => Ok(None),
+            (false, None) => Err(refused),
+            (false, Some(pool)) => {
+                let words = format!("{}; CT {} may not be in pool {pool} yet", refused.message, place.vmid);
+                Err(BackendError::new(Reason::Locked, words))
+            }
         }
     }
 
@@ -203,9 +251,28 @@ impl Cluster {
         lock(&self.given_up).contains(&id)
     }
 
-    /// Every VMID that this process has promised, but for one body's own.
-    pub(super) fn promised_to_others(&self, id: BodyId) -> BTreeSet<u32> {
-        lock(&self.promised).iter().filter(|(_, of)| **of != id).map(|(vmid, _)| *vmid).collect()
+    /// A container of a body was asked for, and whether that was heard is not known.
+    pub(super) fn note_unanswered(&self, id: BodyId) {
+        lock(&self.unanswered).insert(id, Instant::now() + HEARD_WITHIN);
+    }
+
+    /// Whether a container of a body may still begin that was asked for and not answered.
+    pub(super) fn may_begin_yet(&self, id: BodyId) -> bool {
+        lock(&self.unanswered).get(&id).is_some_and(|until| Instant::now() < *until)
+    }
+
+    /// Promises a VMID to a body, in place of one that was promised to it before: the one that is
+    /// chosen among those that are promised to others.
+    pub(super) fn promise(
+        &self,
+        id: BodyId,
+        choose: impl FnOnce(&BTreeSet<u32>) -> Result<u32, BackendError>,
+    ) -> Result<u32, BackendError> {
+        let mut promised = lock(&self.promised);
+        promised.retain(|_, of| *of != id);
+        let vmid = choose(&promised.keys().copied().collect())?;
+        promised.insert(vmid, id);
+        Ok(vmid)
     }
 }
 

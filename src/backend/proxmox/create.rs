@@ -13,19 +13,19 @@ use tokio::{
 };
 
 use super::{
-    allocate,
     client::{
-        Cause, Change, CloneDisk, CloneRequest, Configuration, CreateRequest, Disk, Effect, Error, Features,
-        Lock, Missing, Resize, Upid, VmId,
+        Cause, Change, CloneDisk, CloneRequest, Configuration, CreateRequest, Effect, Error, Features, Lock,
+        Upid, VmId,
     },
     cluster::{Cluster, Place, given_up, lock, node_name},
-    errors,
-    inspect::{self, Marked},
-    mark::{self, Mark},
+    errors, grow,
+    mark::Mark,
     os_template, tun,
     wanted::wanted,
 };
 use crate::backend::{BackendError, BodyRef, ContainerSpec, Reason, Source};
+
+mod standing;
 
 /// Time between two looks at something that only time changes.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -35,43 +35,6 @@ const LATE: Duration = Duration::from_secs(3);
 
 /// Disk of a container that is made from an OS template, where none is asked for.
 const OS_TEMPLATE_DISK: u64 = 8 << 30;
-
-/// Chooses the VMID of a body's containers.
-pub(super) async fn reserve(
-    cluster: &Cluster,
-    body: &BodyRef,
-    spec: &ContainerSpec,
-    taken: &std::collections::BTreeSet<u32>,
-) -> Result<u32, BackendError> {
-    if let Some(known) = body.known.number {
-        return Ok(known);
-    }
-    // What was looked at long ago does not tell what is free now.
-    let look = cluster.look_now().await?;
-    let promised = cluster.promised_to_others(body.id);
-    let live = look.vmids();
-    let vmid = match spec.infrastructure.number {
-        Some(forced) if promised.contains(&forced) || taken.contains(&forced) => {
-            let words = format!("VMID {forced} is promised to another workspace");
-            return Err(BackendError::new(Reason::NumberInUse, words));
-        }
-        // Whether it is free, or may be taken over, is seen when it is to be made.
-        Some(forced) => forced,
-        None => {
-            let range = match source(spec) {
-                Source::OsTemplate(_) => cluster.config.vmids.templates,
-                _ => cluster.config.vmids.workspaces,
-            };
-            allocate::lowest_free(range, &[&live, &promised, taken])?
-        }
-    };
-    let mut promised = lock(&cluster.promised);
-    if promised.get(&vmid).is_some_and(|of| *of != body.id) {
-        return Err(taken_by_others(vmid));
-    }
-    promised.insert(vmid, body.id);
-    Ok(vmid)
-}
 
 /// Makes the container, or goes on with it.
 pub(super) async fn create(
@@ -91,6 +54,7 @@ pub(super) async fn create(
     match &made {
         Ok(()) => {
             lock(&cluster.promised).remove(&number.get());
+            lock(&cluster.unanswered).remove(&body.id);
         }
         Err(error) if error.reason == Reason::NumberTaken => {
             lock(&cluster.promised).remove(&number.get());
@@ -114,7 +78,10 @@ impl Making<'_> {
             Some(there) => there.place,
             None => self.make().await?,
         };
-        let ready = self.unlocked(&place).await?;
+        let (place, ready) = self.unlocked(place).await?;
+        if ready.rootfs.is_none() {
+            return Err(self.clear_away().await);
+        }
         self.configure(&place, ready).await
     }
 
@@ -128,42 +95,6 @@ impl Making<'_> {
 
     fn is_given_up(&self) -> bool {
         self.cluster.is_given_up(self.body.id)
-    }
-
-    /// What an earlier attempt, or an administrator, put at the VMID.
-    async fn there(&self) -> Result<Option<Marked>, BackendError> {
-        if let Some(ours) = inspect::of_body(self.cluster, self.body).await? {
-            if ours.mark.incarnation == self.spec.incarnation {
-                return Ok(Some(ours));
-            }
-            let words = format!("CT {} is container {} of this workspace", self.vmid, ours.mark.incarnation);
-            return Err(BackendError::new(Reason::Conflict, words));
-        }
-        let Some(place) = self.cluster.place_of(self.body)? else { return Ok(None) };
-        let Some(foreign) = self.cluster.configuration(&place).await? else { return Ok(None) };
-        if !self.spec.infrastructure.adopt_existing {
-            return Err(self.occupied("belongs to something else"));
-        }
-        if !mark::may_be_adopted_by(&foreign.description, &self.body.owner) {
-            let words =
-                format!("is not marked for it: its notes have no line berth-adopt: {}", self.body.owner);
-            return Err(self.occupied(&words));
-        }
-        if foreign.template {
-            return Err(self.occupied("is a template"));
-        }
-        self.say(format!("taking over CT {}", self.vmid));
-        let change =
-            Change { description: Some(self.mark().write(&foreign.description)), ..Change::default() };
-        self.change(&place, &change, &foreign).await?;
-        inspect::of_body(self.cluster, self.body).await
-    }
-
-    fn occupied(&self, why: &str) -> BackendError {
-        match self.spec.infrastructure.number {
-            Some(forced) => BackendError::new(Reason::NumberInUse, format!("CT {forced} {why}")),
-            None => taken_by_others(self.vmid.get()),
-        }
     }
 
     /// Asks for the container, and waits until it is there.
@@ -183,7 +114,10 @@ impl Making<'_> {
     }
 
     async fn clone_of(&self, template: u32) -> Result<Place, BackendError> {
-        let (source, _) = self.cluster.template_place(template).await?;
+        let (source, configuration) = self.cluster.template_place(template).await?;
+        if self.spec.infrastructure.tun {
+            tun::foresee(self.cluster, &configuration, &format!("template {template}"))?;
+        }
         let target = node_name(&self.body.host)?;
         // Others are waited for in the order in which they came; the cluster would refuse at once.
         self.say(format!("waiting for other clones of template {template}"));
@@ -212,13 +146,23 @@ impl Making<'_> {
                     self.say(format!("waiting for another client's work on template {template}"));
                     sleep(INTERVAL).await;
                 }
-                Err(error) => return self.asked_in_vain(error, place).await,
+                Err(error) => {
+                    return match error.cause() {
+                        Some(Cause::Locked(lock)) => {
+                            Err(errors::locked(template, source.node.as_str(), *lock))
+                        }
+                        _ => self.asked_in_vain(error, place).await,
+                    };
+                }
             }
         }
     }
 
     async fn make_of_os_template(&self, wanted_name: &str) -> Result<Place, BackendError> {
         let node = node_name(&self.body.host)?;
+        if self.spec.infrastructure.tun {
+            tun::foresee(self.cluster, &Configuration::default(), &format!("OS template {wanted_name}"))?;
+        }
         let archive = os_template::find_or_fetch(self.cluster, &node, wanted_name, self.progress).await?;
         let infrastructure = &self.spec.infrastructure;
         let settings =
@@ -231,7 +175,7 @@ impl Making<'_> {
             storage: os_template::disk_storage(self.cluster, &node, infrastructure).await?,
             disk_gib: u32::try_from(disk).unwrap_or(u32::MAX),
             unprivileged: true,
-            ssh_public_keys: Some(self.cluster.public_keys().await?),
+            ssh_public_keys: Some(self.cluster.public_keys().await?.join("\n")),
             password: None,
             pool: name(self.cluster.config.pool.as_ref())?,
             configuration: Change { features: infrastructure.nesting.then_some(features), ..settings },
@@ -262,68 +206,14 @@ impl Making<'_> {
         Ok(place)
     }
 
-    /// A request that was refused, or whose answer was lost: then only what stands at the VMID
-    /// tells whether it was heard, and it may be heard late.
-    async fn asked_in_vain(&self, error: Error, place: Place) -> Result<Place, BackendError> {
-        let taken = matches!(error.cause(), Some(Cause::AlreadyExists(_)));
-        if !taken && error.effect == Effect::Nothing {
-            return Err(self.in_words(&error));
-        }
-        self.say("the cluster's answer was lost; looking whether it began");
-        let deadline = Instant::now() + if taken { Duration::ZERO } else { LATE };
-        loop {
-            match self.cluster.configuration(&place).await {
-                Ok(Some(found)) => {
-                    let mark = Mark::read(&found.description);
-                    let ours = mark.is_some_and(|mark| mark.is_of(&self.cluster.instance, self.body));
-                    return if ours { Ok(place) } else { Err(self.occupied("belongs to something else")) };
-                }
-                // A machine, or a container on another node, has it.
-                Ok(None) if taken => return Err(self.occupied("belongs to something else")),
-                Ok(None) | Err(_) if Instant::now() < deadline && !self.is_given_up() => {
-                    sleep(INTERVAL).await;
-                }
-                Ok(None) => return Err(self.in_words(&error)),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn in_words(&self, error: &Error) -> BackendError {
-        let mut words = errors::from_client(error);
-        if matches!(error.cause(), Some(Cause::Missing(Missing::Container(_)))) {
-            words.reason = Reason::TemplateMissing;
-        }
-        words
-    }
-
-    /// Waits until nothing holds the container any more.
-    async fn unlocked(&self, place: &Place) -> Result<Configuration, BackendError> {
-        let deadline = Instant::now() + self.cluster.config.task_timeout.0;
-        loop {
-            let Some(found) = self.cluster.configuration(place).await? else {
-                let words = format!("making CT {} failed on the cluster; its tasks there say why", self.vmid);
-                return Err(BackendError::new(Reason::Failed, words));
-            };
-            let Some(lock) = found.lock else { return Ok(found) };
-            if self.is_given_up() {
-                return Err(given_up("the creation"));
-            }
-            if Instant::now() >= deadline {
-                return Err(errors::locked(place.vmid.get(), place.node.as_str(), lock));
-            }
-            self.say(format!("waiting for CT {} to be copied", self.vmid));
-            sleep(INTERVAL).await;
-        }
-    }
-
     /// Gives a container its settings, then its disk, and at last its tags.
     async fn configure(&self, place: &Place, present: Configuration) -> Result<(), BackendError> {
         let wanted = wanted(self.spec, &self.cluster.config, &present, &self.mark())?;
         self.say(format!("setting up CT {}", self.vmid));
         self.change(place, &wanted.settings, &present).await?;
         if let Some(size) = wanted.root_size {
-            self.grow(place, size).await;
+            self.say(format!("growing the disk of CT {}", self.vmid));
+            grow::grow(self.cluster, place, size).await;
         }
         if self.spec.infrastructure.tun {
             tun::ensure(self.cluster, place).await?;
@@ -344,31 +234,6 @@ impl Making<'_> {
         let changed = client.change_configuration(&place.node, place.vmid, change, digest).await;
         changed.map_err(|error| errors::from_client(&error))
     }
-
-    /// A disk that can not grow is no reason to be without the workspace.
-    async fn grow(&self, place: &Place, size: u64) {
-        self.say(format!("growing the disk of CT {}", self.vmid));
-        let client = &self.cluster.client;
-        let size_mib = size.div_ceil(1 << 20);
-        let grown = match client.resize(&place.node, place.vmid, Disk::Rootfs, size_mib, None).await {
-            Ok(Resize::Started(upid)) => self.see_grown(&upid).await,
-            Ok(Resize::AlreadyThatSize) => Ok(()),
-            Err(error) => Err(errors::from_client(&error)),
-        };
-        if let Err(error) = grown {
-            tracing::warn!(vmid = %self.vmid, size, %error, "the disk could not be grown");
-        }
-    }
-
-    /// The task ends well even when the file system on the disk did not grow.
-    async fn see_grown(&self, upid: &Upid) -> Result<(), BackendError> {
-        self.cluster.finish("growing the disk", upid).await?;
-        let log = self.cluster.client.task_log_end(upid, 50).await;
-        if log.is_ok_and(|log| log.filesystem_did_not_grow()) {
-            return Err(BackendError::new(Reason::Failed, "the disk grew, the file system on it did not"));
-        }
-        Ok(())
-    }
 }
 
 fn is_locked(error: &Error) -> bool {
@@ -384,12 +249,8 @@ fn name<Name: std::str::FromStr<Err: std::fmt::Display>>(
     text.map(parse).transpose()
 }
 
-fn taken_by_others(vmid: u32) -> BackendError {
-    BackendError::new(Reason::NumberTaken, format!("VMID {vmid} was taken by something else"))
-}
-
 /// What the container is made from.
-fn source(spec: &ContainerSpec) -> Source {
+pub(super) fn source(spec: &ContainerSpec) -> Source {
     let Ok(source) = spec.image.parse();
     source
 }

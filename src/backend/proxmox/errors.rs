@@ -52,9 +52,14 @@ pub(super) fn of_task(what: &str, words: &str) -> BackendError {
     BackendError::new(of_cause(&Cause::of(words)), format!("{what}: {words}"))
 }
 
-/// A lock that did not go within the time for it.
+/// A lock that did not go within the time for it, and how it is cleared when nothing holds it: the
+/// API can not do that.
 pub(super) fn locked(vmid: u32, node: &str, lock: Lock) -> BackendError {
-    BackendError::new(Reason::Locked, format!("CT {vmid} on {node} is locked: {}", holder(lock)))
+    let (name, holder) = (lock.as_str(), holder(lock));
+    let words = format!(
+        "CT {vmid} on {node} is locked ({name}): {holder}; `pct unlock {vmid}` on {node} clears a lock that nothing holds any more"
+    );
+    BackendError::new(Reason::Locked, words)
 }
 
 /// What holds a lock, and so what to look for.
@@ -87,5 +92,13 @@ mod tests {
     fn a_failed_task_has_a_reason(#[case] words: &str, #[case] reason: Reason) {
         let error = of_task("the clone failed", words);
         assert_eq!((error.reason, error.message), (reason, format!("the clone failed: {words}")));
+    }
+
+    #[test]
+    fn a_lock_is_named_with_its_cure() {
+        let error = locked(1003, "pve1", Lock::Backup);
+        assert_eq!(error.reason, Reason::Locked);
+        assert!(error.message.starts_with("CT 1003 on pve1 is locked (backup): a backup of it"), "{error}");
+        assert!(error.message.contains("`pct unlock 1003` on pve1"), "{error}");
     }
 }

@@ -32,6 +32,8 @@ pub(super) async fn list(cluster: &Cluster, host: &str) -> Result<Vec<OwnedItem>
         kind: ItemKind::Container,
         name: format!("CT {}", found.place.vmid),
         id: found.mark.id,
+        owner: Some(found.mark.owner),
+        known: Known { number: Some(found.place.vmid.get()), host_key: None },
     };
     Ok(marked.into_iter().map(item).collect())
 }

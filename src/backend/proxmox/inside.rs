@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{cluster::Cluster, inspect};
+use super::{
+    cluster::{Cluster, Place},
+    inspect, node_shell, nodes,
+};
 use crate::backend::{
     BackendError, ContainerRef, Reason, RunState,
     ssh::{HostKey, SshGuest, Target},
@@ -34,12 +37,38 @@ pub(super) async fn guest(cluster: &Cluster, container: &ContainerRef) -> Result
     // A container that takes the place of another at its VMID has another name here.
     let name = format!("{}-{}", container.body.id, container.incarnation);
     let deadline = Instant::now() + PATIENCE;
+    let mut authorized = false;
     loop {
         match cluster.ways.guests.guest(&name, &target, expected.clone()).await {
             Err(error) if error.reason == Reason::SshUnreachable && Instant::now() < deadline => {
                 sleep(INTERVAL).await;
             }
+            Err(error) if error.reason == Reason::SshAuthFailed && !authorized => {
+                authorize(cluster, container, error).await?;
+                authorized = true;
+            }
             result => return result,
         }
     }
+}
+
+/// Puts the operator's key into a container that does not have it, through its node: neither its
+/// template nor the API did.
+async fn authorize(
+    cluster: &Cluster,
+    container: &ContainerRef,
+    refused: BackendError,
+) -> Result<(), BackendError> {
+    if !nodes::are_reached(cluster) {
+        let words = format!(
+            "{}: its template lacks the operator's key, and there is no way by SSH onto the node (hostSsh) to put it in",
+            refused.message
+        );
+        return Err(BackendError::new(refused.reason, words));
+    }
+    let keys = cluster.public_keys().await?;
+    let Place { node, vmid } = inspect::existing(cluster, container).await?.place;
+    tracing::info!(%vmid, %node, "the container gets the operator's key through its node");
+    let node = nodes::shell(cluster, &node).await?;
+    node_shell::authorize(&node, vmid, &keys).await
 }

@@ -7,6 +7,7 @@ use super::{
     cluster::{Cluster, Place, lock},
     errors,
     mark::{self, Mark},
+    tun::TUN,
 };
 use crate::backend::{
     BackendError, Body, BodyRef, Container, ContainerName, ContainerRef, Incarnation, Reason, RunState,
@@ -33,8 +34,7 @@ impl Marked {
 /// The container of a body; absent: there is none, or one that is somebody else's stands at its
 /// number and the body never had one there.
 pub(super) async fn of_body(cluster: &Cluster, body: &BodyRef) -> Result<Option<Marked>, BackendError> {
-    let Some(place) = cluster.place_of(body)? else { return Ok(None) };
-    let Some(configuration) = cluster.configuration(&place).await? else { return Ok(None) };
+    let Some((place, configuration)) = cluster.found(body).await? else { return Ok(None) };
     let Some(mark) = Mark::read(&configuration.description) else { return Ok(None) };
     if mark.instance != cluster.instance || mark.id != body.id {
         return Ok(None);
@@ -86,6 +86,9 @@ fn describe(found: &Marked, status: &ContainerStatus, ip: Option<IpAddr>) -> Con
         ip,
         started_at: status.pid.filter(|_| running).map(|pid| format!("process {pid}")),
         running_for: status.uptime.filter(|_| running).map(Duration::from_secs),
+        has_tun: found.configuration.has_device(TUN),
+        // What is stored says how large the disk is, not whether its file system grew with it.
+        disk_bytes: status.disk.filter(|size| running && *size > 0),
     }
 }
 

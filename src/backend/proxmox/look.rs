@@ -66,6 +66,7 @@ impl Look {
                     (None, true) => None,
                 },
                 memory_bytes: node.memory.unwrap_or_default(),
+                memory_used_bytes: node.memory_used.unwrap_or_default(),
                 cpus: node.cpus.unwrap_or_default(),
             })
             .collect();
@@ -80,6 +81,7 @@ impl Look {
                     words.to_owned()
                 })),
                 memory_bytes: 0,
+                memory_used_bytes: 0,
                 cpus: 0,
             })
             .collect();

@@ -31,17 +31,22 @@ mod cluster;
 mod create;
 mod errors;
 mod find;
+mod grow;
 mod inside;
 mod inspect;
 mod locks;
 mod look;
 mod mark;
 pub mod node_shell;
+mod nodes;
 mod os_template;
 mod power;
 mod remove;
+mod reserve;
 mod settings;
 mod template;
+#[cfg(test)]
+mod tests;
 mod tun;
 pub mod tun_lines;
 mod wanted;
@@ -145,7 +150,7 @@ impl Backend for ProxmoxBackend {
         spec: &ContainerSpec,
         taken: &BTreeSet<u32>,
     ) -> Result<Option<u32>, BackendError> {
-        create::reserve(&self.cluster, body, spec, taken).await.map(Some)
+        reserve::reserve(&self.cluster, body, spec, taken).await.map(Some)
     }
 
     async fn create(

@@ -41,6 +41,21 @@ if [ "$(($(wc -c <"$draft")))" -ne "$4" ]; then echo "the configuration was cut 
 mv -f "$draft" "$1"
 "#;
 
+/// In a container; the arguments are public keys, a line each. A key that is there stays as it is.
+const AUTHORIZE: &str = r#"
+set -eu
+umask 077
+mkdir -p /root/.ssh
+file=/root/.ssh/authorized_keys
+for key do
+  grep -qxF -e "$key" "$file" 2>/dev/null && continue
+  # The last line may lack its end.
+  [ ! -s "$file" ] || [ -z "$(tail -c 1 "$file")" ] || echo >>"$file"
+  printf '%s
+' "$key" >>"$file"
+done
+"#;
+
 /// A command inside a running container, run as root there: `pct exec`. Its environment is that of
 /// `pct`, and its working directory is `/`.
 pub fn inside(vmid: VmId, command: ExecRequest) -> ExecRequest {
@@ -51,6 +66,17 @@ pub fn inside(vmid: VmId, command: ExecRequest) -> ExecRequest {
         cwd: None,
         ..command
     }
+}
+
+/// Lets the owners of these keys into a running container as root. Safe to repeat.
+pub async fn authorize(host: &dyn HostShell, vmid: VmId, keys: &[String]) -> Result<(), BackendError> {
+    let command = ExecRequest::script("root", AUTHORIZE).with_args(keys);
+    let output = host.run(inside(vmid, command)).await?;
+    if output.exit_code == 0 {
+        return Ok(());
+    }
+    let words = format!("pct exec {vmid}: {} (exit code {})", output.last_line(), output.exit_code);
+    Err(BackendError::new(Reason::SshAuthFailed, words))
 }
 
 /// Gives a container of this node the device `/dev/net/tun`, which it has from its next start on.

@@ -70,7 +70,8 @@ pub(super) async fn disk_storage(
     })
 }
 
-fn is_usable(storage: &Storage) -> bool {
+/// Whether something can be put on a storage now.
+pub(super) fn is_usable(storage: &Storage) -> bool {
     storage.active && storage.enabled
 }
 

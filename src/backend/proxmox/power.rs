@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 use super::{
     client::{Cause, Effect, Error, RunState, Upid},
     cluster::{Cluster, Place},
     errors, inspect,
 };
 use crate::backend::{BackendError, ContainerRef, Reason};
+
+/// Time between two looks at what high availability does.
+const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Starts a container.
 pub(super) async fn start(cluster: &Cluster, container: &ContainerRef) -> Result<(), BackendError> {
@@ -39,6 +44,10 @@ pub(super) async fn stop_at(cluster: &Cluster, place: &Place, grace: Duration) -
         return Ok(());
     }
     let stopped = match cluster.client.shutdown(&place.node, place.vmid, grace, true).await {
+        // It stops by force itself, and a stop that overrules it is refused.
+        Ok(upid) if is_of_high_availability(&upid) => {
+            return see_done(cluster, place, "the shutdown", &upid, RunState::Stopped).await;
+        }
         Ok(upid) => see_done(cluster, place, "the shutdown", &upid, RunState::Stopped).await,
         Err(error) => unless_done(cluster, place, error, RunState::Stopped).await,
     };
@@ -52,8 +61,7 @@ pub(super) async fn stop_at(cluster: &Cluster, place: &Place, grace: Duration) -
 }
 
 /// A task that ended, well or not, counts by what it left: of two that do the same both may end
-/// well, and one may fail because the other was faster. An end under high availability only says
-/// that it was asked for.
+/// well, and one may fail because the other was faster.
 async fn see_done(
     cluster: &Cluster,
     place: &Place,
@@ -62,17 +70,36 @@ async fn see_done(
     wanted: RunState,
 ) -> Result<(), BackendError> {
     let ended = cluster.finish(what, upid).await;
-    if ended.is_ok() && !upid.kind().starts_with("ha") {
+    if ended.is_ok() && is_of_high_availability(upid) {
+        return comes_to(cluster, place, what, wanted).await;
+    }
+    if ended.is_ok() || is_in(cluster, place, wanted).await? {
         return Ok(());
     }
-    if is_in(cluster, place, wanted).await? {
-        return Ok(());
+    ended
+}
+
+/// Whether a task only asks the cluster's high availability to do something.
+fn is_of_high_availability(upid: &Upid) -> bool {
+    upid.kind().starts_with("ha")
+}
+
+/// Waits for what high availability was asked for: it does so in its own time.
+async fn comes_to(
+    cluster: &Cluster,
+    place: &Place,
+    what: &str,
+    wanted: RunState,
+) -> Result<(), BackendError> {
+    let deadline = Instant::now() + cluster.config.task_timeout.0;
+    while !is_in(cluster, place, wanted).await? {
+        if Instant::now() >= deadline {
+            let words = format!("{what}: asked of the cluster's high availability, and not done");
+            return Err(BackendError::new(Reason::Failed, words));
+        }
+        sleep(INTERVAL).await;
     }
-    ended?;
-    Err(BackendError::new(
-        Reason::Failed,
-        format!("{what}: asked of the cluster's high availability, not done yet"),
-    ))
+    Ok(())
 }
 
 /// A refusal that says it is so already is none; nor is a lost answer whose work was done.

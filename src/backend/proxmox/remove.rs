@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 use super::{
     client::{Change, DeleteRequest, Lock},
     cluster::{Cluster, lock},
@@ -13,6 +15,10 @@ use crate::backend::{BackendError, BodyRef, ContainerRef};
 
 /// What processes get to end before a container is removed.
 const GRACE: Duration = Duration::from_secs(5);
+/// Time between two looks for what may still begin.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long a removal waits for a container that has only been begun.
+const NAMED_WITHIN: Duration = Duration::from_secs(60);
 /// On a container that was left for somebody.
 const TAG_RETAINED: &str = "berth-retained";
 
@@ -33,7 +39,7 @@ pub(super) async fn remove_container(
 pub(super) async fn remove(cluster: &Cluster, body: &BodyRef, retain: bool) -> Result<(), BackendError> {
     give_up(cluster, body);
     let _changing = cluster.bodies.lock(body.id).await;
-    let removed = match inspect::of_body(cluster, body).await? {
+    let removed = match last_found(cluster, body).await? {
         None => Ok(()),
         // What was never finished holds nobody's work.
         Some(found) if retain && found.is_finished() => release(cluster, &found).await,
@@ -41,9 +47,31 @@ pub(super) async fn remove(cluster: &Cluster, body: &BodyRef, retain: bool) -> R
     };
     if removed.is_ok() {
         lock(&cluster.given_up).remove(&body.id);
+        lock(&cluster.unanswered).remove(&body.id);
         lock(&cluster.promised).retain(|_, id| *id != body.id);
     }
     removed
+}
+
+/// What a body has. A request for a container that was not answered may be heard late, and a
+/// container that has only been begun may be the body's: nothing is there only when neither is so.
+async fn last_found(cluster: &Cluster, body: &BodyRef) -> Result<Option<Marked>, BackendError> {
+    let patience = Instant::now() + NAMED_WITHIN;
+    loop {
+        if let Some(found) = inspect::of_body(cluster, body).await? {
+            return Ok(Some(found));
+        }
+        let Some(place) = cluster.place_of(body)? else { return Ok(None) };
+        let there = cluster.found(body).await?;
+        let only_begun = there.is_some_and(|(_, there)| there.is_only_begun());
+        if !only_begun && !cluster.may_begin_yet(body.id) {
+            return inspect::of_body(cluster, body).await;
+        }
+        if only_begun && Instant::now() >= patience {
+            return Err(errors::locked(place.vmid.get(), place.node.as_str(), Lock::Create));
+        }
+        sleep(INTERVAL).await;
+    }
 }
 
 /// A creation that goes on meanwhile would make anew what is being removed.
@@ -51,12 +79,11 @@ fn give_up(cluster: &Cluster, body: &BodyRef) {
     lock(&cluster.given_up).insert(body.id);
 }
 
-async fn destroy(cluster: &Cluster, found: &Marked) -> Result<(), BackendError> {
+/// Stops and removes a container, whatever protects it.
+pub(super) async fn destroy(cluster: &Cluster, found: &Marked) -> Result<(), BackendError> {
     let (node, vmid) = (&found.place.node, found.place.vmid);
-    match found.configuration.lock {
-        // Left by a removal that was cut off: removing goes on all the same.
-        None | Some(Lock::Destroyed) => {}
-        Some(lock) => return Err(errors::locked(vmid.get(), node.as_str(), lock)),
+    if let Some(lock) = found.configuration.lock {
+        return Err(errors::locked(vmid.get(), node.as_str(), lock));
     }
     if !found.configuration.template {
         power::stop_at(cluster, &found.place, GRACE).await?;

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    client::{Content, StorageName},
+    client::{Content, Effect, StorageName},
     cluster::Cluster,
     errors, inspect, power,
 };
@@ -17,6 +17,8 @@ use crate::backend::{BackendError, ContainerRef, Reason, Source, TemplatePlace};
 /// Time between two looks at a conversion, which has no task to look at.
 const INTERVAL: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(30);
+/// How long after a lost answer its work is looked for. Whoever asks again finds what was done.
+const LATE: Duration = Duration::from_secs(3);
 
 /// Where a template is.
 pub(super) async fn place(cluster: &Cluster, number: u32) -> Result<TemplatePlace, BackendError> {
@@ -26,13 +28,14 @@ pub(super) async fn place(cluster: &Cluster, number: u32) -> Result<TemplatePlac
     Ok(TemplatePlace { host: place.node.to_string(), storage })
 }
 
-/// The nodes on which containers can be made from an image: of a template on a storage that the
-/// nodes share, every node that has the storage; else only its own.
+/// The nodes on which containers can be made from an image. A clone can leave the template's node
+/// only for a storage that both share: then every node that has the storage will do.
 pub(super) async fn hosts(cluster: &Cluster, image: &str) -> Result<Option<Vec<String>>, BackendError> {
     let Ok(source) = image.parse::<Source>();
     let Source::Template(number) = source else { return Ok(None) };
     let found = place(cluster, number).await?;
-    let Some(storage) = found.storage.as_ref().and_then(|name| name.parse::<StorageName>().ok()) else {
+    let storage = cluster.config.storage.as_ref().or(found.storage.as_ref());
+    let Some(storage) = storage.and_then(|name| name.parse::<StorageName>().ok()) else {
         return Ok(Some(vec![found.host]));
     };
     let mut hosts = vec![found.host.clone()];
@@ -62,14 +65,19 @@ pub(super) async fn convert(
     power::stop_at(cluster, &found.place, GRACE).await?;
     progress.send_replace(format!("making a template of CT {}", found.place.vmid));
     let (node, vmid) = (&found.place.node, found.place.vmid);
-    let asked = cluster.client.make_template(node, vmid).await.map_err(|error| errors::from_client(&error));
+    let asked = cluster.client.make_template(node, vmid).await;
     let deadline = Instant::now() + cluster.config.task_timeout.0;
+    let heard_by = Instant::now() + LATE;
     loop {
         let configuration = cluster.configuration(&found.place).await?;
         if configuration.is_some_and(|configuration| configuration.template && configuration.lock.is_none()) {
             return Ok(());
         }
-        asked.clone()?;
+        if let Err(error) = &asked
+            && (error.effect == Effect::Nothing || Instant::now() >= heard_by)
+        {
+            return Err(errors::from_client(error));
+        }
         if Instant::now() >= deadline {
             let words = format!("CT {vmid} did not become a template; its node's task log says why");
             return Err(BackendError::new(Reason::Failed, words));

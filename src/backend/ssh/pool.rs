@@ -12,8 +12,14 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     HostKey, KnownHosts, PrivateKeys, SshError, SshGuest, Target, Trust, connection::Connection, session,
+    session::LoggedIn,
 };
 use crate::backend::BackendError;
+
+/// Time for the first attempt to log in; each further one has twice as long, up to the time limit.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
+/// What is left of the time limit is not worth an attempt if it is less.
+const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// How guests are reached.
 #[derive(Clone, Debug)]
@@ -163,13 +169,28 @@ impl Way {
     }
 
     async fn connect(&self) -> Result<Connection, SshError> {
-        let trust = self.accepted.trust(&self.target)?;
-        let Settings { keys, connect_timeout, .. } = &self.settings;
-        let logged_in = session::log_in(&self.target, keys, trust, *connect_timeout).await?;
+        let logged_in = self.log_in().await?;
         if let Accepted::Pinned(key) = &self.accepted {
             key.get_or_init(|| logged_in.host_key.clone());
         }
         Ok(Connection::new(logged_in))
+    }
+
+    /// Logs in, with several attempts within the time limit: a container that boots may take a
+    /// connection and never answer on it, while the next one is answered at once.
+    async fn log_in(&self) -> Result<LoggedIn, SshError> {
+        let Settings { keys, connect_timeout, .. } = &self.settings;
+        let deadline = Instant::now() + *connect_timeout;
+        let mut limit = FIRST_ATTEMPT.min(*connect_timeout);
+        loop {
+            let trust = self.accepted.trust(&self.target)?;
+            let result = session::log_in(&self.target, keys, trust, limit).await;
+            let left = deadline.saturating_duration_since(Instant::now());
+            limit = left.min(limit * 2);
+            if !matches!(result, Err(SshError::Slow(_))) || limit < SHORTEST_ATTEMPT {
+                return result;
+            }
+        }
     }
 
     /// Gives up a connection that turned out to be dead.

@@ -71,6 +71,8 @@ fn container(state: RunState, ip: bool) -> Observed {
         ip: ip.then(|| "10.0.0.2".parse().unwrap()),
         started_at: (state == RunState::Running).then(|| BOOT.to_owned()),
         running_for: Some(Duration::from_secs(5)),
+        has_tun: false,
+        disk_bytes: None,
     };
     Observed::Body(Body { containers: vec![container], ..Body::default() })
 }

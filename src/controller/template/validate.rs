@@ -10,6 +10,7 @@ use crate::{
     controller::{
         trigger::TemplateKey,
         workspace::{
+            infrastructure::within,
             problem::Problem,
             validate::{DeletionRequest, WayOut},
         },
@@ -122,7 +123,10 @@ pub fn validate(template: &Template, config: &Config) -> Result<Wanted, Problem>
     }
     match (proxmox.vmid, &proxmox.os_template) {
         (Some(vmid), None) => Ok(Wanted::Existing { backend: backend.name.clone(), vmid }),
-        (None, Some(os_template)) => build(template, proxmox, os_template, backend).map(Wanted::Build),
+        (None, Some(os_template)) => {
+            let is_tenants = !config.shares_templates(&template.namespace().unwrap_or_default());
+            build(template, proxmox, os_template, backend, is_tenants).map(Wanted::Build)
+        }
         _ => Err(refused(
             "TemplateInvalid",
             "exactly one of spec.proxmox.vmid and spec.proxmox.osTemplate must be set".into(),
@@ -150,6 +154,7 @@ fn build(
     proxmox: &ProxmoxTemplate,
     os_template: &str,
     backend: &BackendConfig,
+    is_tenants: bool,
 ) -> Result<Build, Problem> {
     let user = template.spec.user.clone().unwrap_or_else(|| DEFAULT_USER.to_owned());
     provision::user::check_name(&user)
@@ -168,7 +173,17 @@ fn build(
         let words = format!("spec.proxmox.node: backend {:?} has no node {node:?}", backend.name);
         return Err(refused("HostNotFound", words));
     }
-    let storage = backend.proxmox.as_ref().and_then(|cluster| cluster.storage.clone());
+    let cluster = backend.proxmox.as_ref();
+    // Who makes Templates for everybody is no tenant.
+    if let Some(bounds) = cluster.map(|cluster| &cluster.tenant_bounds).filter(|_| is_tenants) {
+        if let Some(node) = &proxmox.node {
+            within("spec.proxmox.node", node, &bounds.nodes)?;
+        }
+        if let Some(storage) = &proxmox.storage {
+            within("spec.proxmox.storage", storage, &bounds.storages)?;
+        }
+    }
+    let storage = cluster.and_then(|cluster| cluster.storage.clone());
     Ok(Build {
         backend: backend.name.clone(),
         os_template: os_template.to_owned(),
@@ -232,6 +247,29 @@ mod tests {
     #[case::no_such_node(serde_json::json!({"proxmox": {"osTemplate": "debian-12", "node": "x"}}), "HostNotFound")]
     fn what_can_not_be_used(#[case] spec: serde_json::Value, #[case] reason: &str) {
         assert_eq!(said(spec).unwrap_err().reason, reason);
+    }
+
+    fn bounded(namespace: &str, proxmox: serde_json::Value) -> Result<Wanted, Problem> {
+        let config = "backends: [{name: pve, proxmox: {endpoints: ['https://pve1:8006'], \
+            token: {id: 'a@pve!b', secretFile: /s}, ssh: {keyFile: /k}, \
+            tenantBounds: {nodes: [pve1], storages: [slow]}}}]\ntemplates: {sharedNamespaces: [shared]}";
+        let mut template = template(serde_json::json!({"proxmox": proxmox}));
+        template.metadata.namespace = Some(namespace.to_owned());
+        validate(&template, &serde_yaml::from_str(config).unwrap())
+    }
+
+    #[rstest::rstest]
+    #[case::node(serde_json::json!({"osTemplate": "debian-12", "node": "pve2"}), "spec.proxmox.node: pve2 is not")]
+    #[case::storage(serde_json::json!({"osTemplate": "debian-12", "storage": "fast"}), "spec.proxmox.storage: fast is not")]
+    fn tenants_templates_stay_within_tenants_bounds(#[case] proxmox: serde_json::Value, #[case] words: &str) {
+        let refused = bounded("ns", proxmox.clone()).unwrap_err();
+        assert!(
+            (refused.reason, refused.message.starts_with(words)) == ("FieldForbidden", true),
+            "{refused:?}"
+        );
+        assert!(bounded("shared", proxmox).is_ok());
+        let inside = serde_json::json!({"osTemplate": "debian-12", "node": "pve1", "storage": "slow"});
+        assert!(bounded("ns", inside).is_ok());
     }
 
     #[rstest::rstest]

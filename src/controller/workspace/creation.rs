@@ -7,7 +7,9 @@ use std::{
 
 use crate::{
     api::condition,
-    backend::{BodyId, BodyRef, ContainerSpec, ImageRequest, Incarnation, Pull, Reason, SharedBackend},
+    backend::{
+        BodyId, BodyRef, ContainerSpec, HostState, ImageRequest, Incarnation, Pull, Reason, SharedBackend,
+    },
     controller::tasks::TaskKind,
 };
 
@@ -68,14 +70,17 @@ impl Pass<'_> {
     }
 
     async fn choose_host(&self, desired: &Desired) -> Result<String, Problem> {
-        let unreachable =
-            |message: String| Problem::transient(condition::BACKEND_READY, "BackendUnreachable", message);
         let backend = self
             .context
             .backends
             .get(&desired.backend)
             .ok_or_else(|| unreachable(format!("backend {:?} is not there", desired.backend)))?;
         let mut hosts = backend.hosts();
+        if let Some(pinned) = &desired.pinned_host
+            && !hosts.is_empty()
+        {
+            is_usable(pinned, &hosts, &desired.backend)?;
+        }
         if let Some(possible) = backend.hosts_of_image(&desired.resolved.image).await? {
             let pinned = desired.pinned_host.as_ref().filter(|pinned| !possible.contains(pinned));
             if let Some(pinned) = pinned {
@@ -197,4 +202,22 @@ impl Pass<'_> {
         };
         Ok(ImageRequest { image: image.to_owned(), pull, credentials })
     }
+}
+
+/// Whether the host that a Workspace names is there. What it has can not be told while it does not
+/// answer.
+fn is_usable(pinned: &str, hosts: &[HostState], backend: &str) -> Result<(), Problem> {
+    let Some(host) = hosts.iter().find(|host| host.name == pinned) else {
+        let known: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
+        let message = format!("backend {backend:?} has no host {pinned:?}, but {}", known.join(", "));
+        return Err(Problem::permanent(condition::ACCEPTED, "HostNotFound", message));
+    };
+    match &host.unreachable {
+        Some(why) => Err(unreachable(format!("{pinned} does not answer: {why}"))),
+        None => Ok(()),
+    }
+}
+
+fn unreachable(message: String) -> Problem {
+    Problem::transient(condition::BACKEND_READY, "BackendUnreachable", message)
 }

@@ -201,6 +201,7 @@ impl Pass<'_> {
             body.incarnation = incarnation;
         }
         self.record.configured = None;
+        self.record.resolv_conf = None;
         self.record.clone_job = None;
         self.record.seen_boot = None;
         self.record.host_key = None;
@@ -285,9 +286,7 @@ impl Pass<'_> {
         let reached = provision::configure(guest.as_ref(), &setup)
             .await
             .map_err(|error| Stop::Problem(step, Problem::provision(condition::ENVIRONMENT_READY, error)))?;
-        if let Some(resolv_conf) = reached.resolv_conf {
-            tracing::debug!(?resolv_conf, "name resolution is set up");
-        }
+        self.record.resolv_conf = reached.resolv_conf;
         self.record.configured =
             Some(Configured { started_at: boot, generation: desired.subject.generation, agent });
         Ok(Flow::Continue)

@@ -87,6 +87,8 @@ pub fn container(state: RunState) -> Container {
         ip: Some("10.210.0.2".parse().unwrap()),
         started_at: Some(BOOT.into()),
         running_for: None,
+        has_tun: false,
+        disk_bytes: None,
     }
 }
 

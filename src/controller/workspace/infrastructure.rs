@@ -217,7 +217,8 @@ fn allowed(backend: &BackendConfig, field: &str, name: &str, open: TenantField) 
     .hint(format!("leave it out, or have the administrator list {name} in tenantsMaySet of the backend")))
 }
 
-fn within<T: Display + Ord>(field: &str, value: &T, bounds: &BTreeSet<T>) -> Result<(), Problem> {
+/// Refuses what is not within bounds that an administrator set. Without bounds any value will do.
+pub fn within<T: Display + Ord>(field: &str, value: &T, bounds: &BTreeSet<T>) -> Result<(), Problem> {
     if bounds.is_empty() || bounds.contains(value) {
         return Ok(());
     }

@@ -9,11 +9,12 @@
 
 pub mod activity;
 pub mod agent;
+mod container_conditions;
 mod creation;
 pub mod execute;
 #[cfg(test)]
 mod fixtures;
-mod infrastructure;
+pub mod infrastructure;
 pub mod pass;
 pub mod phase;
 pub mod placement;

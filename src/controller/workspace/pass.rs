@@ -12,7 +12,11 @@ use tracing::Instrument;
 use crate::{
     api::{PowerStatus, Workspace, WorkspaceStatus},
     backend::{BackendError, BodyRef, Known, Reason, RunState, SharedBackend},
-    controller::{backoff::with_jitter, context::Context},
+    controller::{
+        backoff::with_jitter,
+        commands::{Answer, Command, ForgottenHostKey},
+        context::Context,
+    },
 };
 
 use super::{
@@ -138,28 +142,24 @@ impl<'a> Pass<'a> {
     /// anything is done for it, and whoever waited to try again tries now.
     async fn obey(&mut self) -> Result<(), kube::Error> {
         for order in self.context.commands.take(self.uid()) {
-            let answer = if self.subject.deletion.is_some() {
-                Err(Refusal::Deleted)
-            } else {
-                self.drop_void_command();
-                let mode = self.object.spec.operating_mode;
-                let before = self.record.power.as_ref();
-                power::decide(
-                    order.command,
-                    mode,
-                    before,
-                    &order.by,
-                    Timestamp::now(),
-                    self.subject.generation,
-                )
-            };
-            let answer = match answer {
-                Ok(power) => self.write_down(power).await.map(Ok)?,
-                Err(refusal) => Err(refusal),
+            let answer = match order.command {
+                _ if self.subject.deletion.is_some() => Err(Refusal::Deleted),
+                Command::Power(command) => match self.decide(command, &order.by) {
+                    Ok(power) => Ok(Answer::Power(self.write_down(power).await?)),
+                    Err(refusal) => Err(refusal),
+                },
+                Command::ResetHostKey => Ok(Answer::HostKey(self.forget_host_key().await?)),
             };
             let _ = order.answer.send(answer);
         }
         Ok(())
+    }
+
+    fn decide(&mut self, command: power::Command, by: &str) -> Result<Power, Refusal> {
+        self.drop_void_command();
+        let mode = self.object.spec.operating_mode;
+        let before = self.record.power.as_ref();
+        power::decide(command, mode, before, by, Timestamp::now(), self.subject.generation)
     }
 
     async fn write_down(&mut self, power: Power) -> Result<PowerStatus, kube::Error> {
@@ -167,12 +167,37 @@ impl<'a> Pass<'a> {
         self.record.power = Some(power);
         let before = self.status();
         let after = WorkspaceStatus { power: Some(written.clone()), ..before.clone() };
-        if status::differs(&before, &after) {
-            self.write_status(&before, after).await?;
+        self.write_command(&before, after).await?;
+        Ok(written)
+    }
+
+    /// What stood because another key was shown does not stand any more.
+    async fn forget_host_key(&mut self) -> Result<ForgottenHostKey, kube::Error> {
+        let forgotten_host_key = self.record.host_key.take();
+        let before = self.status();
+        let mut after = before.clone();
+        if let Some(container) = &mut after.container {
+            container.ssh_host_key = None;
+        }
+        let changed = Reason::HostKeyChanged.as_str();
+        if after.error.take_if(|error| error.reason == changed).is_some() {
+            self.record.standing = None;
+        }
+        self.write_command(&before, after).await?;
+        Ok(ForgottenHostKey { forgotten_host_key })
+    }
+
+    async fn write_command(
+        &mut self,
+        before: &WorkspaceStatus,
+        after: WorkspaceStatus,
+    ) -> Result<(), kube::Error> {
+        if status::differs(before, &after) {
+            self.write_status(before, after).await?;
         }
         self.context.backoff.clear(self.uid());
         self.context.crashes.clear(self.uid());
-        Ok(written)
+        Ok(())
     }
 
     /// A command counts until the operating mode is changed.

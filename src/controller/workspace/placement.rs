@@ -1,11 +1,12 @@
 //! Which host a new body goes to. Pure.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use crate::backend::HostState;
 
-/// The host for a new body: the pinned one, else the reachable one with the most memory that no
-/// workspace has been promised.
+/// The host for a new body: the pinned one, else the reachable one with the most free memory. What
+/// workspaces were promised is not free, whether they use it already or not; nor is what is in use,
+/// since others may be on the host too.
 pub fn place(
     hosts: &[HostState],
     pinned: Option<&str>,
@@ -14,10 +15,15 @@ pub fn place(
     let candidates = hosts.iter().filter(|host| pinned.is_none_or(|name| host.name == name));
     let free = |host: &&HostState| {
         let promised = committed.get(host.name.as_str()).copied().unwrap_or_default();
-        (i128::from(host.memory_bytes) - i128::from(promised), std::cmp::Reverse(host.name.clone()))
+        let gone = promised.max(host.memory_used_bytes);
+        let left = i128::from(host.memory_bytes) - i128::from(gone);
+        (left, Reverse(promised), Reverse(host.name.clone()))
     };
     if let Some(best) = candidates.clone().filter(|host| host.unreachable.is_none()).max_by_key(free) {
         return Ok(best.name.clone());
+    }
+    if let Some(pinned) = pinned.filter(|_| candidates.clone().next().is_none()) {
+        return Err(format!("the backend has no host {pinned:?}"));
     }
     let reasons: Vec<String> = candidates
         .map(|host| format!("{}: {}", host.name, host.unreachable.as_deref().unwrap_or_default()))
@@ -34,6 +40,8 @@ mod tests {
             name: name.to_owned(),
             unreachable: down.then(|| "connection refused".to_owned()),
             memory_bytes: gibibytes << 30,
+            // Others have filled this one.
+            memory_used_bytes: if name == "full" { 15 << 30 } else { 1 << 30 },
             cpus: 4,
         }
     }
@@ -42,8 +50,10 @@ mod tests {
     #[case::the_emptiest(&[("a", 8, false), ("b", 16, false)], None, Ok("b"))]
     #[case::not_one_that_is_down(&[("a", 8, false), ("b", 16, true)], None, Ok("a"))]
     #[case::what_is_promised_counts(&[("a", 8, false), ("c", 16, false)], None, Ok("a"))]
+    #[case::what_others_use_counts(&[("a", 8, false), ("full", 16, false)], None, Ok("a"))]
     #[case::the_pinned_one(&[("a", 8, false), ("b", 16, false)], Some("a"), Ok("a"))]
     #[case::the_pinned_one_or_none(&[("a", 8, true), ("b", 16, false)], Some("a"), Err("no host of the backend answers: a: connection refused"))]
+    #[case::a_pinned_one_that_is_not_there(&[("a", 8, false)], Some("b"), Err("the backend has no host \"b\""))]
     #[case::the_first_by_name_of_equals(&[("b", 8, false), ("a", 8, false)], None, Ok("a"))]
     fn placement(
         #[case] hosts: &[(&str, u64, bool)],

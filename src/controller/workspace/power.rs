@@ -24,9 +24,6 @@ pub enum Command {
 }
 
 impl Command {
-    /// Every command.
-    pub const ALL: [Self; 3] = [Self::Start, Self::Stop, Self::Restart];
-
     /// The subresource that it is given on.
     pub fn word(self) -> &'static str {
         match self {

@@ -123,12 +123,12 @@ impl From<BackendError> for Problem {
             R::Locked => (
                 condition::CONTAINER_READY,
                 Retry::Backoff,
-                "wait for what holds the lock; a lock that nothing holds is cleared with `pct unlock VMID` on its node",
+                "the operator goes on by itself when the lock is gone",
             ),
             R::HostSshNotConfigured => (
-                condition::CONTAINER_READY,
-                Retry::OnChange,
-                "set hostSsh of the backend in the operator's configuration",
+                condition::TUN_CONFIGURED,
+                Retry::Backoff,
+                "give the template the device, as root on its node: pct set VMID --dev0 /dev/net/tun; or set hostSsh of the backend in the operator's configuration",
             ),
             R::OutOfSpace => (condition::CONTAINER_READY, Retry::Backoff, "free disk space on the host"),
             R::NotOwned | R::Conflict => (
@@ -149,12 +149,12 @@ impl From<BackendError> for Problem {
             R::SshAuthFailed => (
                 condition::BACKEND_READY,
                 Retry::Backoff,
-                "put the operator's public key into authorized_keys of root there",
+                "put the operator's public key into authorized_keys of root there: in a container's template, or let the operator do it with hostSsh of the backend",
             ),
             R::HostKeyChanged => (
                 condition::BACKEND_READY,
                 Retry::OnChange,
-                "if the key was renewed on purpose, have the operator forget the one before; else somebody stands in between",
+                "if the key was renewed on purpose, kubectl berth reset-host-key forgets the one before; else somebody stands in between",
             ),
             R::NotFound | R::NotRunning | R::Failed => {
                 (condition::CONTAINER_READY, Retry::Backoff, "the operator looks again and goes on by itself")

@@ -8,6 +8,7 @@ use crate::{
     api::{Configured, ErrorStatus, GitStatus, Operation, TemplateSnapshot, WorkspaceStatus},
     backend::{BodyId, Incarnation, RunState},
     config::{Bytes, CpuMillis},
+    provision::ResolvConf,
 };
 
 use super::{
@@ -24,6 +25,8 @@ pub struct Record {
     pub host_key: Option<String>,
     /// Which boot of the container was set up, and for which generation.
     pub configured: Option<Configured>,
+    /// What became of its `resolv.conf` when this pass set it up; the conditions remember it.
+    pub resolv_conf: Option<ResolvConf>,
     /// The clone job, once it was started.
     pub clone_job: Option<Operation>,
     /// The checked-out repository.
@@ -107,6 +110,7 @@ impl Record {
         let container = status.container.as_ref();
         Self {
             configured: status.configured.clone().filter(|_| body.is_some()),
+            resolv_conf: None,
             clone_job: status.operation.clone().filter(|operation| operation.kind == super::OPERATION_CLONE),
             git: status.git.clone().filter(|_| body.is_some()),
             host_key: container.and_then(|container| container.ssh_host_key.clone()),

@@ -15,6 +15,7 @@ use crate::{
 
 use super::{
     activity::last_activity,
+    container_conditions,
     phase::{Phase, Step},
     plan::{Observed, Settled},
     power::Power,
@@ -318,6 +319,7 @@ fn inner_conditions(list: &mut ConditionList<'_>, situation: &Situation<'_>, ste
         ] {
             list.keep(type_);
         }
+        container_conditions::keep(list);
         return;
     }
     let container = present(situation);
@@ -354,6 +356,7 @@ fn inner_conditions(list: &mut ConditionList<'_>, situation: &Situation<'_>, ste
             );
         }
     }
+    container_conditions::set(list, situation, container);
     agent_condition(list, situation, running);
     if desired.is_some_and(|desired| desired.repository.is_some()) {
         if record.git.is_some() {

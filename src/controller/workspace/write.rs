@@ -17,6 +17,7 @@ use crate::{
 };
 
 use super::{
+    container_conditions,
     pass::Pass,
     phase::{Phase, Step},
     record::Record,
@@ -50,7 +51,8 @@ impl Pass<'_> {
             self.api().patch_status(&self.object.name_any(), &parameters, &Patch::Apply(&body)).await?;
         self.took(written);
         self.time_step(&after);
-        for notice in notice(before, &after).into_iter().chain(agent_notice(before, &after)) {
+        let notices = notice(before, &after).into_iter().chain(agent_notice(before, &after));
+        for notice in notices.chain(container_conditions::notices(before, &after)) {
             events::publish(&self.context.client, &self.context.identity, &*self.object, notice).await;
         }
         Ok(())

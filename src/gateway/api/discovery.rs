@@ -7,12 +7,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use http::{HeaderMap, header};
-use serde_json::{Value, json};
+use http::{HeaderMap, Method, header};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{
     GROUP, VERSION,
-    operation::{Resource, Subresource},
+    operation::{Operation, Resource, Subresource},
     problem::{Problem, Reason, Rendering},
 };
 
@@ -114,12 +115,80 @@ fn openapi_v2() -> Value {
 
 fn openapi_v3_index() -> Value {
     let path = format!("apis/{GROUP}/{VERSION}");
-    let url = format!("/openapi/v3/{path}?hash={}", env!("CARGO_PKG_VERSION"));
+    // kube-apiserver asks again only where this has changed.
+    let hash = hex::encode(&Sha256::digest(openapi_v3().to_string())[..8]);
+    let url = format!("/openapi/v3/{path}?hash={hash}");
     json!({"paths": {path: {"serverRelativeURL": url}}})
 }
 
 fn openapi_v3() -> Value {
-    json!({"openapi": "3.0.0", "info": information(), "paths": {}})
+    let paths: Map<String, Value> = [Resource::Workspaces, Resource::DevServers]
+        .into_iter()
+        .flat_map(|resource| resource.subresources().iter().flat_map(move |one| paths(resource, one.name)))
+        .collect();
+    json!({"openapi": "3.0.0", "info": information(), "paths": paths})
+}
+
+/// A subresource and what is below it, each with the methods that it can be asked with.
+fn paths(resource: Resource, subresource: &str) -> impl Iterator<Item = (String, Value)> {
+    let below = below(resource, subresource).iter().map(move |path| format!("{subresource}/{path}"));
+    let all: Vec<_> = std::iter::once(subresource.to_owned()).chain(below).collect();
+    all.into_iter().filter_map(move |path| {
+        let operations: Map<String, Value> = [Method::GET, Method::POST, Method::PUT, Method::DELETE]
+            .into_iter()
+            .filter_map(|method| {
+                let asked = path.replace("{port}", "80").replace(['{', '}'], "");
+                let operation = Operation::parse(resource, &asked, &method, true).ok()?;
+                Some((
+                    method.as_str().to_lowercase(),
+                    described_operation(resource, &path, &method, &operation),
+                ))
+            })
+            .collect();
+        (!operations.is_empty()).then(|| whole_path(resource, &path, operations))
+    })
+}
+
+/// The paths below a subresource.
+fn below(resource: Resource, subresource: &str) -> &'static [&'static str] {
+    match (resource, subresource) {
+        (Resource::Workspaces, "files") => &["archive", "list"],
+        (Resource::Workspaces, "git") => &["commit", "diff", "discard", "stage", "status", "unstage"],
+        (Resource::Workspaces, "processes") => &["system", "{process}/restart"],
+        (Resource::Workspaces, "proxy") => &["{port}", "{port}/{path}"],
+        (Resource::Workspaces, "terminals") => &["{terminal}"],
+        (Resource::DevServers, "proxy") => &["{path}"],
+        _ => &[],
+    }
+}
+
+fn whole_path(resource: Resource, path: &str, mut item: Map<String, Value>) -> (String, Value) {
+    let path =
+        format!("/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/{}/{{name}}/{path}", resource.word());
+    let parameters: Vec<_> = path
+        .split('/')
+        .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+        .collect();
+    item.insert("parameters".to_owned(), parameters.into());
+    (path, item.into())
+}
+
+fn described_operation(resource: Resource, path: &str, method: &Method, operation: &Operation) -> Value {
+    let words = path.split(|each: char| !each.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let name: String = words.map(capitalised).collect();
+    let method = method.as_str().to_lowercase();
+    let right = format!("`{}` on `{}/{}`", operation.verb(), resource.word(), operation.subresource());
+    json!({
+        "operationId": format!("{method}{}{name}", capitalised(resource.word())),
+        "description": format!("Who asks needs the right to {right}."),
+        "responses": {"2XX": {"description": "It was done"}, "default": {"description": "A metav1.Status"}},
+    })
+}
+
+fn capitalised(word: &str) -> String {
+    let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
+    first.to_uppercase() + rest
 }
 
 fn version() -> Value {
@@ -158,6 +227,38 @@ mod tests {
             list["resources"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
         assert!(names.contains(&"workspaces/exec") && names.contains(&"devservers/log"), "{names:?}");
         assert!(names.iter().all(|name| name.contains('/')), "{names:?}");
+    }
+
+    #[tokio::test]
+    async fn every_subresource_has_a_path_with_its_methods() {
+        let (_, index) = asked("/openapi/v3", "*/*").await;
+        let group = "apis/subresources.berth.dev/v1alpha1";
+        let url = index["paths"][group]["serverRelativeURL"].as_str().unwrap();
+        let (_, document) = asked(url, "application/json").await;
+        let paths = document["paths"].as_object().unwrap();
+        for resource in [Resource::Workspaces, Resource::DevServers] {
+            let prefix = format!("/{group}/namespaces/{{namespace}}/{}/{{name}}", resource.word());
+            for known in resource.subresources() {
+                assert!(paths.keys().any(|path| path.starts_with(&format!("{prefix}/{}", known.name))));
+            }
+        }
+        let of = |path: &str| {
+            let item = &paths[&format!("/{group}/namespaces/{{namespace}}/workspaces/{{name}}/{path}")];
+            item.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(of("files"), "delete get parameters put");
+        assert_eq!(of("files/list"), "get parameters");
+        assert_eq!(of("processes/{process}/restart"), "parameters post");
+        assert_eq!(of("proxy/{port}/{path}"), "delete get parameters post put");
+        let identities: Vec<_> = paths
+            .values()
+            .flat_map(|item| item.as_object().unwrap().values())
+            .filter_map(|operation| operation["operationId"].as_str())
+            .collect();
+        let different: std::collections::BTreeSet<_> = identities.iter().collect();
+        assert_eq!(different.len(), identities.len(), "{identities:?}");
+        let put = &paths[&format!("/{group}/namespaces/{{namespace}}/workspaces/{{name}}/files")]["put"];
+        assert!(put["description"].as_str().unwrap().contains("`create` on `workspaces/files`"), "{put}");
     }
 
     #[rstest]

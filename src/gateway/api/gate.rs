@@ -30,8 +30,11 @@ use super::{
     proxy,
     review::{Access, Reviewer},
 };
-use crate::{controller::workspace::power::Command, gateway::tickets::Grant, listener::Peer};
+use crate::{controller::commands::Command, gateway::tickets::Grant, listener::Peer};
 
+/// What stands before `/namespaces` where kube-apiserver is to take a request for a watch, which
+/// it lets last as long as it takes.
+const WATCH: &str = "/watch";
 /// Longest name of a namespace or an object.
 const NAME: usize = 253;
 
@@ -77,7 +80,13 @@ pub fn public(api: Arc<Api>) -> Router {
 }
 
 fn routes(face: Face) -> Router<Served> {
-    Router::new().route(&format!("{}/namespaces/{{*path}}", face.prefix()), any(handle))
+    let router = Router::new().route(&format!("{}/namespaces/{{*path}}", face.prefix()), any(handle));
+    match face {
+        Face::Aggregated => {
+            router.route(&format!("{}{WATCH}/namespaces/{{*path}}", face.prefix()), any(handle))
+        }
+        Face::Public => router,
+    }
 }
 
 async fn nothing_here(State(served): State<Served>) -> Response {
@@ -109,7 +118,9 @@ struct Target {
 impl Target {
     fn parse(path: &str, prefix: &str) -> Result<Self, Problem> {
         let nothing = || Problem::not_found("there is nothing at this path");
-        let path = path.strip_prefix(prefix).and_then(|path| path.strip_prefix("/namespaces/"));
+        let path = path.strip_prefix(prefix);
+        let path = path.map(|path| path.strip_prefix(WATCH).unwrap_or(path));
+        let path = path.and_then(|path| path.strip_prefix("/namespaces/"));
         let mut parts = path.ok_or_else(nothing)?.splitn(4, '/');
         let mut next = || parts.next().unwrap_or_default().to_owned();
         let (namespace, resource, name, rest) = (next(), next(), next(), next());
@@ -248,8 +259,8 @@ impl Api {
                 self.browsers.as_ref().ok_or_else(|| Problem::not_found("no browsers are served here"))?;
             return browsers.ticket(&admission.identity, &workspace, dev_server.as_deref());
         }
-        if let Operation::Power(command) = operation {
-            return self.power(&workspace, &admission.identity, command).await;
+        if let Operation::Command(command) = operation {
+            return self.command(&workspace, &admission.identity, command).await;
         }
         if let Operation::ContainerLog = operation {
             let query = request.uri().query();
@@ -290,7 +301,7 @@ impl Api {
     }
 
     /// The workspace need not run: a command may be just what gets it going.
-    async fn power(
+    async fn command(
         &self,
         workspace: &WorkspaceView,
         by: &Identity,
@@ -300,8 +311,8 @@ impl Api {
             let message = format!("workspace {}/{} is being deleted", workspace.namespace, workspace.name);
             return Err(Problem::new(Reason::Gone, message));
         }
-        let power = self.controller.command(workspace, by, command).await?;
-        Ok(axum::Json(power).into_response())
+        let written = self.controller.command(workspace, by, command).await?;
+        Ok(axum::Json(written).into_response())
     }
 
     fn workspace(&self, namespace: &str, name: &str) -> Result<Arc<WorkspaceView>, Problem> {
@@ -370,6 +381,13 @@ mod tests {
         assert_eq!(target.resource, Resource::Workspaces);
         assert_eq!((target.namespace.as_str(), target.name.as_str()), ("team", "web"));
         assert_eq!(target.rest, "proxy/80/a%2Fb");
+    }
+
+    #[test]
+    fn a_request_that_lasts_names_the_same() {
+        let path = "/apis/subresources.berth.dev/v1alpha1/watch/namespaces/team/workspaces/web/files/archive";
+        let target = Target::parse(path, &Face::Aggregated.prefix()).unwrap();
+        assert_eq!((target.name.as_str(), target.rest.as_str()), ("web", "files/archive"));
     }
 
     #[rstest]

@@ -20,6 +20,7 @@
 //! | `GET workspaces/{name}/git`, `GET .../git/diff`, `POST .../git/{stage,unstage,discard,commit}` | [`berth_link::wire::git`] | `get` or `create` `workspaces/git` |
 //! | `GET workspaces/{name}/processes`, `GET .../processes/system`, `POST .../processes/{id}/restart` | supervised processes, and all of them | `get` or `create` `workspaces/processes` |
 //! | `POST workspaces/{name}/{start,stop,restart}` | has the command written into `status.power`, and answers with that | `create` `workspaces/...` |
+//! | `POST workspaces/{name}/reset-host-key` | has the SSH host key of the container forgotten, and answers with it | `create` `workspaces/reset-host-key` |
 //! | `GET workspaces/{name}/log` | text: what the container's processes printed; query `tailLines`, `sinceSeconds`, `follow`, `timestamps` | `get` `workspaces/log` |
 //! | `GET workspaces/{name}/{activity,stats,events}` | [`berth_link::wire::system`], [`berth_link::wire::Event`] a line | `get` `workspaces/...` |
 //! | `GET devservers/{name}/log` | text; query `tailLines`, `sinceOffset`, `follow`, `timestamps` | `get` `devservers/log` |
@@ -29,7 +30,9 @@
 //!
 //! kube-apiserver asks for a right of its own before it passes a request on, by the HTTP method:
 //! `get`, `create`, `update`, `patch` or `delete`. So a role for a shell gives `create` and `get`.
-//! It cuts off requests after 60 s but for `attach`, `exec`, `log`, `portforward` and `proxy`.
+//! It cuts off requests after 60 s but for `attach`, `exec`, `log`, `portforward` and `proxy`. Every
+//! other one may last too where it is asked below `watch/namespaces/`: kube-apiserver then asks for
+//! the right to `watch`, whatever the method, and the rights of the table hold as ever.
 //!
 //! Links of agents, previews, certificates and commands to the controller live elsewhere.
 
@@ -41,10 +44,9 @@ use berth_link::wire::exec::{ExecRequest, ExecResult};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::PowerStatus,
     backend::LogRequest,
     config::{GatewayLimits, RatesConfig},
-    controller::workspace::power::Command,
+    controller::commands::{Answer, Command},
     gateway::access::Agents,
 };
 
@@ -138,7 +140,7 @@ pub trait Controller: Send + Sync {
         workspace: &WorkspaceView,
         by: &Identity,
         command: Command,
-    ) -> Result<PowerStatus, Problem>;
+    ) -> Result<Answer, Problem>;
 
     /// Opens the log of the workspace's container, whether its agent is there or not.
     async fn log(&self, workspace: &WorkspaceView, request: LogRequest) -> Result<Body, Problem>;

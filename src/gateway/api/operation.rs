@@ -9,7 +9,7 @@ use berth_link::wire::process::ProcessId;
 use url::form_urlencoded;
 
 use super::problem::{Problem, Reason};
-use crate::controller::workspace::power::Command;
+use crate::controller::commands::Command;
 
 /// The resources that have subresources here. The bare kinds are kube-apiserver's.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -44,7 +44,8 @@ pub struct Subresource {
     /// Its name.
     pub name: &'static str,
     /// The verbs that rules can give on it. kube-apiserver asks for the HTTP method's verb first,
-    /// so a method beside `GET` and `POST` shows as one of its own.
+    /// so a method beside `GET` and `POST` shows as one of its own. It asks for `watch` where a
+    /// request is to last longer than it gives others.
     pub verbs: &'static [&'static str],
     /// The kind that goes over it.
     pub kind: &'static str,
@@ -57,15 +58,16 @@ const fn subresource(name: &'static str, kind: &'static str, verbs: &'static [&'
 const WORKSPACE_SUBRESOURCES: &[Subresource] = &[
     subresource("activity", "Activity", &["get"]),
     subresource("attach", "TerminalOptions", &["create", "get"]),
-    subresource("events", "Event", &["get"]),
+    subresource("events", "Event", &["get", "watch"]),
     subresource("exec", "ExecOptions", &["create", "get"]),
-    subresource("exec-root", "ExecOptions", &["create"]),
-    subresource("files", "File", &["create", "delete", "get", "update"]),
-    subresource("git", "GitStatus", &["create", "get"]),
+    subresource("exec-root", "ExecOptions", &["create", "watch"]),
+    subresource("files", "File", &["create", "delete", "get", "update", "watch"]),
+    subresource("git", "GitStatus", &["create", "get", "watch"]),
     subresource("log", "Log", &["get"]),
     subresource("portforward", "PortForwardOptions", &["create", "get"]),
     subresource("processes", "Processes", &["create", "get"]),
     subresource("proxy", "ProxyOptions", &["create", "delete", "get", "patch", "update"]),
+    subresource("reset-host-key", "ResetHostKey", &["create"]),
     subresource("restart", "Restart", &["create"]),
     subresource("start", "Start", &["create"]),
     subresource("stats", "Stats", &["get"]),
@@ -145,8 +147,8 @@ pub enum Operation {
     SystemProcesses,
     /// Start a supervised process again.
     RestartProcess(ProcessId),
-    /// Start, stop or restart the workspace.
-    Power(Command),
+    /// What only the controllers can do to the workspace.
+    Command(Command),
     /// When somebody last worked.
     Activity,
     /// What the container uses.
@@ -235,8 +237,8 @@ impl Operation {
             (Resource::Workspaces, "processes", [id, "restart"], "POST") => {
                 Self::RestartProcess(process(id)?)
             }
-            (Resource::Workspaces, name @ ("start" | "stop" | "restart"), [], "POST") => {
-                Self::Power(command(name)?)
+            (Resource::Workspaces, name @ ("start" | "stop" | "restart" | "reset-host-key"), [], "POST") => {
+                Self::Command(command(name)?)
             }
             (Resource::Workspaces, "activity", [], "GET") => Self::Activity,
             (Resource::Workspaces, "stats", [], "GET") => Self::Stats,
@@ -271,7 +273,7 @@ impl Operation {
             | Self::WriteArchive => "files",
             Self::GitStatus | Self::GitDiff | Self::GitChange(_) => "git",
             Self::Processes | Self::SystemProcesses | Self::RestartProcess(_) => "processes",
-            Self::Power(command) => command.word(),
+            Self::Command(command) => command.word(),
             Self::Activity => "activity",
             Self::Stats => "stats",
             Self::Events => "events",
@@ -299,7 +301,7 @@ impl Operation {
             | Self::WriteArchive
             | Self::GitChange(_)
             | Self::RestartProcess(_)
-            | Self::Power(_)
+            | Self::Command(_)
             | Self::RestartDevServer
             | Self::Ticket(_) => true,
             Self::Terminals
@@ -343,7 +345,7 @@ impl Operation {
             | Self::WriteArchive
             | Self::GitDiff
             | Self::GitChange(_) => Class::Files,
-            Self::Power(_) | Self::RestartProcess(_) | Self::RestartDevServer => Class::Lifecycle,
+            Self::Command(_) | Self::RestartProcess(_) | Self::RestartDevServer => Class::Lifecycle,
             Self::Terminals
             | Self::GitStatus
             | Self::Processes

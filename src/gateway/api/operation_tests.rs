@@ -8,7 +8,7 @@ use super::{
     operation::{GitChange, Operation, Resource},
     problem::Reason,
 };
-use crate::controller::workspace::power::Command;
+use crate::controller::{commands::Command, workspace::power};
 
 const W: Resource = Resource::Workspaces;
 const D: Resource = Resource::DevServers;
@@ -31,7 +31,8 @@ fn id(name: &str) -> ProcessId {
 #[case(D, "proxy/x", "GET", false, Operation::Proxy { port: None, path: "/x".to_owned() })]
 #[case(D, "log", "GET", false, Operation::Log)]
 #[case(W, "log", "GET", false, Operation::ContainerLog)]
-#[case(W, "stop", "POST", false, Operation::Power(Command::Stop))]
+#[case(W, "reset-host-key", "POST", false, Operation::Command(Command::ResetHostKey))]
+#[case(W, "stop", "POST", false, Operation::Command(Command::Power(power::Command::Stop)))]
 fn requests_ask_for(
     #[case] resource: Resource,
     #[case] path: &str,

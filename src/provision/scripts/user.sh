@@ -13,6 +13,13 @@ fail() {
     exit 1
 }
 
+# One setup at a time: one whose caller is gone may still be running, and it would find the user made
+# and its files removed under its hands. A folder can be locked as well as a file.
+if command -v flock >/dev/null 2>&1; then
+    exec 9</etc
+    flock 9
+fi
+
 look_up_user() {
     while IFS=: read -r name _ uid gid _ home _; do
         if [ "$name" = "$1" ]; then

@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 /// A service account with these verbs on these subresources, and a token of its for the API.
-pub(super) async fn token(namespace: &Namespace, name: &str, verbs: &[&str], resources: &[&str]) -> String {
+pub async fn token(namespace: &Namespace, name: &str, verbs: &[&str], resources: &[&str]) -> String {
     async fn make<K>(namespace: &Namespace, object: Value)
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
@@ -44,7 +44,7 @@ pub(super) async fn token(namespace: &Namespace, name: &str, verbs: &[&str], res
 }
 
 /// Status code and body of a request.
-pub(super) fn ask(url: &str, token: &str, options: &[&str]) -> (u16, String) {
+pub fn ask(url: &str, token: &str, options: &[&str]) -> (u16, String) {
     let output = std::process::Command::new("curl")
         .args(["--silent", "--max-time", "30", "--write-out", "\n%{http_code}"])
         .args(["--header", &format!("Authorization: Bearer {token}")])

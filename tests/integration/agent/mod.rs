@@ -1,7 +1,7 @@
 //! Agents in real containers, linked to a real gateway.
 
 mod activity;
-mod api;
+pub mod api;
 mod devserver;
 mod failures;
 mod link;

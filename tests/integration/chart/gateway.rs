@@ -168,11 +168,13 @@ fn people_get_what_their_role_is_for() {
     let (view, edit, admin) = (rights("berth-view"), rights("berth-edit"), rights("berth-admin"));
     assert!(view.iter().all(|(resource, verb)| {
         let closed = ["exec", "attach", "portforward", "proxy", "files", "terminals"];
-        verb == "get" && !closed.iter().any(|part| resource.contains(part))
+        ["get", "watch"].contains(&verb.as_str()) && !closed.iter().any(|part| resource.contains(part))
     }));
     assert!(view.is_subset(&edit));
     let more: Vec<_> = admin.difference(&edit).collect();
-    assert_eq!(more, [&("workspaces/exec-root".to_owned(), "create".to_owned())]);
+    let right = |name: &str, verb: &str| (format!("workspaces/{name}"), verb.to_owned());
+    let root = [right("exec-root", "create"), right("exec-root", "watch"), right("reset-host-key", "create")];
+    assert_eq!(more, root.iter().collect::<Vec<_>>());
     // Each right is one that the API has.
     use berth::gateway::api::operation::Resource;
     for resource in [Resource::Workspaces, Resource::DevServers] {

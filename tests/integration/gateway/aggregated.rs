@@ -12,9 +12,8 @@ use axum::{
     routing::{get, post},
 };
 use berth::{
-    api::PowerStatus,
     backend::{BodyId, LogRequest},
-    controller::workspace::power::Command,
+    controller::commands::{Answer, Command},
     gateway::{
         access::{AgentError, Agents, Tunnel},
         api::{
@@ -98,12 +97,7 @@ impl Controller for NoController {
         Err(Problem::new(Reason::Conflict, format!("no root for {} of {:?}", by.user, by.groups)))
     }
 
-    async fn command(
-        &self,
-        _: &WorkspaceView,
-        by: &Identity,
-        command: Command,
-    ) -> Result<PowerStatus, Problem> {
+    async fn command(&self, _: &WorkspaceView, by: &Identity, command: Command) -> Result<Answer, Problem> {
         Err(Problem::new(Reason::Conflict, format!("no {} for {}", command.word(), by.user)))
     }
 
@@ -131,9 +125,15 @@ fn agent() -> FakeAgent {
         Router::new()
             .route("/v1/processes/web/log", get(|| async { "first line\nsecond line\n" }))
             .route("/v1/processes/clock/log", get(async || ticks(|tick| format!("{tick}\n").into())))
+            .route("/v1/files/archive", get(async || ticks(|tick| format!("{tick}\n").into())).put(received))
             .route("/v1/terminals/clock", post(async || ticks(|tick| shown(tick).encode())))
             .route("/v1/exec/stream", post(stream)),
     )
+}
+
+/// Takes an archive, and says in its entity tag how many lines of it came.
+async fn received(archive: String) -> (http::StatusCode, [(http::HeaderName, String); 1]) {
+    (http::StatusCode::NO_CONTENT, [(http::header::ETAG, format!("\"{}\"", archive.lines().count()))])
 }
 
 /// A command that says hello and exits with 4.
@@ -384,14 +384,44 @@ async fn who_asks_comes_through(plane: &ControlPlane, client: &Client) {
     assert!(said.contains("(NotFound)") && said.contains("there is no workspace default/missing"), "{said}");
 }
 
+/// Sends an archive as slowly as [`ticks`] go; returns the entity tag that is answered.
+async fn slow_upload(client: &Client) -> String {
+    use kube::client::Body;
+    // The client makes streaming bodies of answers alone.
+    let line = |tick| Bytes::from(format!("{tick}\n"));
+    let echo =
+        tower::service_fn(
+            move |_: Request<Body>| async move { Ok::<_, Infallible>(Response::new(ticks(line))) },
+        );
+    let body = Client::new(echo, NAMESPACE).send(Request::new(Body::empty())).await.unwrap().into_body();
+    let request = Request::put(lasting("workspaces/web/files/archive")).body(body).unwrap();
+    let answer = client.send(request).await.unwrap();
+    assert_eq!(answer.status(), http::StatusCode::NO_CONTENT);
+    answer.headers()[http::header::ETAG].to_str().unwrap().to_owned()
+}
+
+/// The path of a request that kube-apiserver takes for a watch.
+fn lasting(path: &str) -> String {
+    format!("{GROUP}/watch/namespaces/{NAMESPACE}/{path}")
+}
+
 async fn long_requests_last(client: Client) {
     let terminal = channels(&client, "workspaces/web/attach?terminal=clock");
     let request = Request::get(of_object("devservers/clock/log?follow=true")).body(Vec::new()).unwrap();
     let own = Request::get(of_object("workspaces/web/log?follow=true")).body(Vec::new()).unwrap();
-    let (terminal, log, own) = tokio::join!(terminal, client.request_text(request), client.request_text(own));
+    let archive = Request::get(lasting("workspaces/web/files/archive")).body(Vec::new()).unwrap();
+    let (terminal, log, own, archive, sent) = tokio::join!(
+        terminal,
+        client.request_text(request),
+        client.request_text(own),
+        client.request_text(archive),
+        slow_upload(&client)
+    );
     let terminal = terminal.unwrap();
     assert_eq!(terminal.len() as u64, TICKS, "{terminal:?}");
     assert!(terminal.last().is_some_and(|(channel, status)| *channel == 3 && status.contains("Success")));
     assert_eq!(log.unwrap().lines().count() as u64, TICKS);
     assert_eq!(own.unwrap().lines().count() as u64, TICKS);
+    assert_eq!(archive.unwrap().lines().count() as u64, TICKS);
+    assert_eq!(sent, format!("\"{TICKS}\""));
 }

@@ -14,7 +14,7 @@ mod table;
 
 use cases::*;
 pub use docker::DockerStage;
-pub use stage::Stage;
+pub use stage::{Stage, lay_over};
 
 /// The names of the stages in [`CASES`], and what people call them.
 const STAGES: &[(&str, &str)] = &[("docker", "Docker"), ("memory", "in memory"), ("proxmox", "Proxmox VE")];
@@ -37,20 +37,23 @@ struct Case {
     subject: &'static str,
     name: &'static str,
     words: &'static str,
-    stages: &'static [&'static str],
+    /// The stages that it runs on, each with what the table says there.
+    stages: &'static [(&'static str, &'static str)],
 }
 
-/// Makes [`CASES`] and one test for each case on each of its stages, called `CASE::STAGE`.
+/// Makes [`CASES`] and one test for each case on each of its stages, called `CASE::STAGE`. What is
+/// different on a stage stands behind its name.
 macro_rules! cases {
     ($($subject:literal {
-        $($name:ident = $words:literal: $file:ident::$case:ident $arguments:tt on $($stage:ident)+;)+
+        $($name:ident = $words:literal: $file:ident::$case:ident $arguments:tt
+            on $($stage:ident $(($note:literal))?)+;)+
     })+) => {
         const CASES: &[Case] = &[$($(
             Case {
                 subject: $subject,
                 name: stringify!($name),
                 words: $words,
-                stages: &[$(stringify!($stage)),+],
+                stages: &[$((stringify!($stage), concat!("yes" $(, ": ", $note)?))),+],
             },
         )+)+];
 
@@ -75,25 +78,25 @@ cases! {
         becomes_ready = "A Workspace with a repository, variables and limits becomes Ready":
             making::becomes_ready() on docker memory proxmox;
         corrected_template_counts = "`ImageNotFound`; a corrected Template counts until there is a container":
-            making::corrected_template_counts() on docker memory;
+            making::corrected_template_counts() on docker memory proxmox("`TemplateImageMissing`");
         place_taken_by_somebody_else = "`NameConflict`: a container of somebody else has the name, and stays untouched":
-            making::place_taken_by_somebody_else() on docker memory;
+            making::place_taken_by_somebody_else() on docker memory proxmox("`VmidInUse`, and its VMID");
     }
     "Failures before anything is made" {
-        secret_missing = "`SecretNotFound`": failures::before_anything_is_made(failures::SECRET) on docker memory;
+        secret_missing = "`SecretNotFound`": failures::before_anything_is_made(failures::SECRET) on docker memory proxmox;
         secret_key_missing = "`SecretKeyNotFound`": failures::before_anything_is_made(failures::SECRET_KEY) on docker memory proxmox;
         config_map_missing = "`ConfigMapNotFound`": failures::before_anything_is_made(failures::CONFIG_MAP) on docker memory proxmox;
         reserved_variable = "`EnvironmentInvalid`": failures::before_anything_is_made(failures::RESERVED_VARIABLE) on docker memory proxmox;
         template_missing = "`TemplateNotFound`": failures::before_anything_is_made(failures::TEMPLATE) on docker memory proxmox;
         template_not_shared = "`TemplateForbidden`": failures::before_anything_is_made(failures::FOREIGN_TEMPLATE) on docker memory proxmox;
         backend_missing = "`BackendNotFound`": failures::before_anything_is_made(failures::BACKEND) on docker memory proxmox;
-        host_missing = "`HostNotFound`": failures::before_anything_is_made(failures::HOST) on docker memory;
-        limit_exceeded = "`ResourceLimitExceeded`": failures::before_anything_is_made(failures::LIMIT) on docker memory;
+        host_missing = "`HostNotFound`": failures::host_missing() on docker memory proxmox;
+        limit_exceeded = "`ResourceLimitExceeded`": failures::before_anything_is_made(failures::LIMIT) on docker memory proxmox;
         what_was_missing_comes = "What was missing comes, and the Workspace goes on by itself":
-            failures::what_was_missing_comes() on docker memory;
+            failures::what_was_missing_comes() on docker memory proxmox;
     }
     "Power" {
-        suspended_and_resumed = "Suspended and resumed, with everything kept": power::suspended_and_resumed() on docker memory;
+        suspended_and_resumed = "Suspended and resumed, with everything kept": power::suspended_and_resumed() on docker memory proxmox;
         ends_by_itself = "The container ends by itself, and is started again": power::ends_by_itself() on docker memory proxmox;
         restarted_by_others = "Somebody restarts the container on its host; it is set up again":
             power::restarted_by_others() on docker memory proxmox;
@@ -114,11 +117,13 @@ cases! {
         status_lost_suspended = "The status of a suspended Workspace": loss::status_lost_while_suspended() on docker memory proxmox;
         status_lost_making = "The status, while the container is made": loss::status_lost_while_it_is_made() on docker memory proxmox;
         status_lost_deleted = "The status, and then the Workspace is deleted": loss::status_lost_before_the_deletion() on docker memory proxmox;
-        container_lost = "The container; another one gets the same volumes": loss::container_lost() on docker memory;
-        status_and_container_lost = "Status and container": loss::status_and_container_lost() on docker memory;
+        container_lost = "The container; another one is made, with the files that were not in it":
+            loss::container_lost() on docker memory proxmox("all files were in it");
+        status_and_container_lost = "Status and container": loss::status_and_container_lost()
+            on docker memory proxmox("nothing of it is left, and another is made");
     }
     "The backend is away" {
-        outage_over = "An outage is said, and over when the backend is back": outage::comes_and_goes() on docker memory;
+        outage_over = "An outage is said, and over when the backend is back": outage::comes_and_goes() on docker memory proxmox;
         outage_making = "While the container is made": outage::while_it_is_made() on docker memory proxmox;
         outage_short = "A short outage disturbs nothing": outage::over_at_once() on docker memory proxmox;
         outage_at_start = "The operator starts while it is away": outage::operator_starts_in_it() on docker memory proxmox;
@@ -130,6 +135,7 @@ cases! {
     "Deletion" {
         deleted_in_a_phase = "From `Pending`, `Failed`, `Suspended` and `Running`": removal::from_every_phase() on docker memory proxmox;
         deleted_in_a_step = "In the middle of each step": removal::from_every_step() on docker memory proxmox;
-        volumes_retained = "`retainVolumes` keeps the volumes and nothing else": removal::retained_volumes_stay() on docker memory proxmox;
+        volumes_retained = "`retainVolumes` keeps the volumes and nothing else": removal::retained_volumes_stay()
+            on docker memory proxmox("the container stays, stopped");
     }
 }

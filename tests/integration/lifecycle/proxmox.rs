@@ -15,7 +15,7 @@ use crate::{
         git_server,
         objects::*,
         operator::free_port,
-        proxmox::{Cluster, TEMPLATE, cluster},
+        proxmox::{Cluster, Recorded, TEMPLATE, cluster},
     },
 };
 
@@ -37,6 +37,12 @@ impl ProxmoxStage {
         resolved.and_then(|resolved| resolved.vmid).expect("it has a VMID")
     }
 
+    /// The VMIDs that its Workspaces get.
+    fn range(&self) -> [u64; 2] {
+        let range = &self.operator.settings.config["backends"][0]["proxmox"]["vmids"]["workspaces"];
+        ["first", "last"].map(|end| range[end].as_u64().expect("a VMID"))
+    }
+
     fn container(&self, workspace: &Workspace) -> String {
         self.cluster.container(Self::vmid(workspace))
     }
@@ -45,6 +51,9 @@ impl ProxmoxStage {
 impl Stage for ProxmoxStage {
     /// A clone of a whole file system, and the boot of a whole system.
     const MAKING: Duration = Duration::from_secs(60);
+    const IMAGE_MISSING: (&'static str, &'static str) = ("TemplateImageMissing", "599");
+    const PLACE_TAKEN: &'static str = "VmidInUse";
+    const FILES_OUTLIVE_CONTAINERS: bool = false;
 
     async fn open(prefix: &str, settings: Value) -> Self {
         let plane = control_plane().await;
@@ -69,6 +78,16 @@ impl Stage for ProxmoxStage {
 
     fn template_without_image() -> Value {
         json!({"proxmox": {"vmid": 599}})
+    }
+
+    fn on_host(name: &str) -> Value {
+        json!({"backend": {"proxmox": {"node": name}}})
+    }
+
+    /// The last VMID that it would be given by itself.
+    fn in_a_known_place(&self) -> Value {
+        let [_, last] = self.range();
+        json!({"backend": {"proxmox": {"vmid": last}}})
     }
 
     async fn repository() -> String {
@@ -110,16 +129,13 @@ impl Stage for ProxmoxStage {
     }
 
     async fn ever_made(&self) -> usize {
-        let range = &self.operator.settings.config["backends"][0]["proxmox"]["vmids"]["workspaces"];
-        let [first, last] = ["first", "last"].map(|end| range[end].as_u64().expect("a VMID"));
-        let calls = self.cluster.calls().await;
-        let is_ours = |call: &&Value| {
-            let new = &call["parameters"]["newid"];
-            let new = new.as_u64().or_else(|| new.as_str()?.parse().ok()).unwrap_or_default();
-            let path = call["path"].as_str().unwrap_or_default();
-            call["status"] == 200 && path.ends_with("/clone") && (first..=last).contains(&new)
+        let [first, last] = self.range();
+        let is_ours = |call: &&Recorded| {
+            let new = call.parameters.get("newid").cloned().flatten();
+            let new = new.and_then(|new| new.parse().ok()).unwrap_or_default();
+            call.status == 200 && call.path.ends_with("/clone") && (first..=last).contains(&new)
         };
-        calls.iter().filter(is_ours).count()
+        self.cluster.recorded().iter().filter(is_ours).count()
     }
 
     fn boot(&self, workspace: &Workspace) -> String {
@@ -170,7 +186,9 @@ impl Stage for ProxmoxStage {
     }
 
     fn occupy(&self, workspace: &Workspace) {
-        Self::wait_for(self.cluster.make_container(Self::vmid(workspace), "somebody else's"));
+        let backend = workspace.spec.backend.as_ref().and_then(|backend| backend.proxmox.as_ref());
+        let vmid = backend.and_then(|backend| backend.vmid).expect("it names a VMID");
+        Self::wait_for(self.cluster.make_container(vmid, "somebody else's"));
     }
 
     fn vacate(&self, workspace: &Workspace) {

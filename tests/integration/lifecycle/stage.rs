@@ -16,6 +16,12 @@ pub trait Stage: Sized {
     /// How long a Workspace may take to be Ready from the backend's return, where its container is
     /// still to be made.
     const MAKING: Duration = Duration::from_secs(15);
+    /// What is said where a Template's image is nowhere: the reason, and a word of the message.
+    const IMAGE_MISSING: (&'static str, &'static str) = ("ImageNotFound", "missing");
+    /// The reason where something of somebody else stands in the container's place.
+    const PLACE_TAKEN: &'static str = "NameConflict";
+    /// Whether there are files that outlive the container that they were made in.
+    const FILES_OUTLIVE_CONTAINERS: bool = true;
 
     /// Makes the namespace with the Template `base` in it, and starts the operator; `settings` are
     /// laid over its configuration.
@@ -32,6 +38,16 @@ pub trait Stage: Sized {
     /// Spec of a Template whose image is nowhere.
     fn template_without_image() -> Value {
         json!({"docker": {"image": "berth-demo/missing:1", "pullPolicy": "Never"}})
+    }
+
+    /// Spec of a Workspace on a host of this name.
+    fn on_host(name: &str) -> Value {
+        json!({"backend": {"docker": {"host": name}}})
+    }
+
+    /// What a Workspace has to say so that the place of its container is known before it is made.
+    fn in_a_known_place(&self) -> Value {
+        json!({})
     }
 
     /// A repository that can be cloned without credentials.
@@ -83,7 +99,7 @@ pub trait Stage: Sized {
     /// Restarts the container.
     fn restart_container(&self, workspace: &Workspace);
 
-    /// Removes the container, and leaves the volumes.
+    /// Removes the container, and leaves what outlives it.
     fn steal_container(&self, workspace: &Workspace);
 
     /// Puts something of somebody else where the Workspace's container is to be made.
@@ -99,7 +115,14 @@ pub trait Stage: Sized {
 
     /// Makes the Workspace `one` as [`spec`] says.
     async fn make(&self) {
-        workspace(self.namespace(), "one", spec::<Self>().await).await;
+        self.make_with(json!({})).await;
+    }
+
+    /// The same, with more laid over it.
+    async fn make_with(&self, more: Value) {
+        let mut spec = spec::<Self>().await;
+        lay_over(&mut spec, more);
+        workspace(self.namespace(), "one", spec).await;
     }
 
     /// Makes it and waits until it is Ready.

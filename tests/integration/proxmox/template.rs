@@ -98,6 +98,11 @@ async fn a_template_is_built_of_a_distribution_without_systemd() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_template_is_built_of_a_distribution_with_openrc() {
+    is_built("debian-12-openrc", "init").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_template_that_is_there_already_is_looked_for() {
     let cluster = cluster().await;
     let namespace = control_plane().await.namespace("pve-template").await;

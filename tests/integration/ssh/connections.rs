@@ -23,6 +23,27 @@ async fn a_dead_connection_is_dialled_again() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_never_answered_is_given_up_for_another() {
+    let server = Server::start().await;
+    let target = server.target();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let address = (target.host.clone(), target.port);
+    tokio::spawn(async move {
+        let _silent = listener.accept().await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut server = tokio::net::TcpStream::connect(address).await.unwrap();
+        tokio::io::copy_bidirectional(&mut stream, &mut server).await
+    });
+    let pool = server.pool();
+    let target = Target { host: "127.0.0.1".to_owned(), port, ..target };
+    let begun = Instant::now();
+    let guest = pool.guest("booting", &target, None).await.unwrap();
+    assert_eq!(output_of(&guest, "dev", "echo here").await, "here\n");
+    assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn a_command_whose_connection_breaks_is_an_error() {
     let server = Server::start().await;
     let pool = server.pool();

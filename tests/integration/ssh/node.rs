@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use berth::backend::{
     ExecRequest, Reason,
-    proxmox::node_shell::{give_tun, inside},
+    proxmox::node_shell::{authorize, give_tun, inside},
     ssh::{HostShell, SshHost},
 };
 
@@ -54,6 +54,27 @@ async fn commands_reach_a_container_through_its_node() {
     };
     let output = host.run(inside("105".parse().unwrap(), command)).await.unwrap();
     assert_eq!(output.stdout, "exec|105|--|/bin/sh|-c|cat >\"$1\"|berth|a 'b'|input");
+}
+
+#[tokio::test]
+async fn keys_are_let_in_once_and_beside_others() {
+    let (server, host) = node().await;
+    // The container is the node itself.
+    server.sh(r#"printf '#!/bin/sh\nshift 3\nexec "$@"\n' >/usr/sbin/pct; chmod 755 /usr/sbin/pct"#);
+    let keys = "/root/.ssh/authorized_keys";
+    let before = server.sh(&format!("cat {keys}"));
+    // Some editors leave the last line without its end.
+    server.sh(&format!("printf %s 'ssh-ed25519 AAAA ann' >>{keys}"));
+    let mine = ["ssh-ed25519 BBBB".to_owned(), "ssh-rsa CCCC".to_owned()];
+    for _ in 0..2 {
+        authorize(&host, "105".parse().unwrap(), &mine).await.unwrap();
+    }
+    let expected = format!("{before}\nssh-ed25519 AAAA ann\nssh-ed25519 BBBB\nssh-rsa CCCC");
+    assert_eq!(server.sh(&format!("cat {keys}")), expected);
+    server.sh("printf '#!/bin/sh\necho \"CT 105 not running\" >&2; exit 255\n' >/usr/sbin/pct");
+    let error = authorize(&host, "105".parse().unwrap(), &mine).await.unwrap_err();
+    assert_eq!(error.reason, Reason::SshAuthFailed, "{error}");
+    assert!(error.message.contains("CT 105 not running"), "{error}");
 }
 
 #[tokio::test]

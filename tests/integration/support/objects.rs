@@ -72,8 +72,18 @@ pub async fn until(
     what: &str,
     holds: impl Fn(&Workspace) -> bool,
 ) -> Workspace {
+    until_within(PATIENCE, namespace, name, what, holds).await
+}
+
+async fn until_within(
+    limit: Duration,
+    namespace: &Namespace,
+    name: &str,
+    what: &str,
+    holds: impl Fn(&Workspace) -> bool,
+) -> Workspace {
     let api: Api<Workspace> = namespace.api();
-    eventually(PATIENCE, &format!("{name} is {what}"), || async {
+    eventually(limit, &format!("{name} is {what}"), || async {
         let found = api.get(name).await.map_err(|error| Seen(error.to_string()))?;
         if holds(&found) { Ok(found) } else { Err(Seen(describe(&found))) }
     })
@@ -82,7 +92,16 @@ pub async fn until(
 
 /// Waits until a Workspace is Ready, for the present spec.
 pub async fn ready(namespace: &Namespace, name: &str) -> Workspace {
-    until(namespace, name, "Ready", |workspace| {
+    ready_within(PATIENCE, namespace, name).await
+}
+
+/// The same for one of many, all of which boot a whole system at once.
+pub async fn ready_among_many(namespace: &Namespace, name: &str) -> Workspace {
+    ready_within(PATIENCE * 3, namespace, name).await
+}
+
+async fn ready_within(limit: Duration, namespace: &Namespace, name: &str) -> Workspace {
+    until_within(limit, namespace, name, "Ready", |workspace| {
         let status = workspace.status.clone().unwrap_or_default();
         status.observed_generation == workspace.metadata.generation
             && condition(workspace, "Ready").starts_with("True")

@@ -129,7 +129,8 @@ async fn take(
     if let Some(words) = state.taken(vmid) {
         return Err((StatusCode::CONFLICT, words));
     }
-    state.guests.insert(vmid, Guest { node: alien.node, qemu: alien.qemu, systemd: false, config });
+    let guest = Guest { node: alien.node, qemu: alien.qemu, systemd: false, filesystem: None, config };
+    state.guests.insert(vmid, guest);
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -49,6 +49,11 @@ pub enum Effect {
         #[serde(default = "timed_out")]
         reason: String,
     },
+    /// The answer is a 596, and it is begun after that.
+    Late {
+        /// After this long, whatever the time scale is.
+        milliseconds: u64,
+    },
 }
 
 /// Something that happens to the next tasks of a type.
@@ -58,6 +63,9 @@ pub struct TaskFault {
     /// The type, such as `vzclone`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// What the task is about, such as a VMID; any unless it is given.
+    #[serde(default)]
+    pub id: Option<String>,
     /// How many tasks it happens to.
     #[serde(default = "once")]
     pub times: u32,
@@ -90,6 +98,12 @@ fn once() -> u32 {
 
 fn timed_out() -> String {
     "Connection timed out".into()
+}
+
+impl TaskFault {
+    fn is_due(&self, kind: &str, id: &str) -> bool {
+        self.times > 0 && self.kind == kind && self.id.as_deref().is_none_or(|planned| planned == id)
+    }
 }
 
 #[derive(Default)]
@@ -138,23 +152,17 @@ impl Faults {
     }
 
     /// What this task fails with. The fault has happened then.
-    pub fn task_error(&self, kind: &str) -> Option<String> {
+    pub fn task_error(&self, kind: &str, id: &str) -> Option<String> {
         let mut plans = self.plans();
-        let fault = plans
-            .tasks
-            .iter_mut()
-            .find(|fault| fault.times > 0 && fault.kind == kind && fault.error.is_some())?;
+        let fault = plans.tasks.iter_mut().find(|fault| fault.is_due(kind, id) && fault.error.is_some())?;
         fault.times -= 1;
         fault.error.clone()
     }
 
     /// How much longer this task takes. The fault has happened then.
-    pub fn task_delay(&self, kind: &str) -> Duration {
+    pub fn task_delay(&self, kind: &str, id: &str) -> Duration {
         let mut plans = self.plans();
-        let fault = plans
-            .tasks
-            .iter_mut()
-            .find(|fault| fault.times > 0 && fault.kind == kind && fault.error.is_none());
+        let fault = plans.tasks.iter_mut().find(|fault| fault.is_due(kind, id) && fault.error.is_none());
         fault.map_or(Duration::ZERO, |fault| {
             fault.times -= 1;
             Duration::from_millis(fault.delay_milliseconds)

@@ -32,6 +32,9 @@ pub struct Settings {
     /// Tags that only `Sys.Modify` on `/` may set or remove.
     #[serde(default)]
     pub registered_tags: BTreeSet<String>,
+    /// The file names of the OS templates that can be downloaded.
+    #[serde(default)]
+    pub appliances: BTreeSet<String>,
 }
 
 /// A node.
@@ -127,6 +130,7 @@ impl Settings {
             nodes: BTreeSet::new(),
             templates: set(&[
                 "debian-12-standard_12.7-1_amd64.tar.zst",
+                "debian-12-openrc_12.7-1_amd64.tar.zst",
                 "debian-12-sysvinit_12.7-1_amd64.tar.zst",
             ]),
             total: large(),
@@ -147,6 +151,10 @@ impl Settings {
             pools: Vec::new(),
             next_id: NextId::default(),
             registered_tags: BTreeSet::new(),
+            appliances: set(&[
+                "debian-12-standard_12.12-1_amd64.tar.zst",
+                "debian-13-standard_13.1-2_amd64.tar.zst",
+            ]),
         }
     }
 

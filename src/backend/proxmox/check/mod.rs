@@ -39,9 +39,12 @@ pub async fn check(config: &ProxmoxBackend, templates: &[u32]) -> Result<Vec<Fin
     findings.extend(found);
     let (known, found) = places::templates(&client, &guests, templates).await;
     findings.extend(found);
-    for need in needs::needs(config, &nodes, &known) {
-        findings.push(match client.permissions(Some(&need.path)).await {
-            Ok(granted) => need.held_against(&granted, &config.token.id),
+    let archives = places::archives(&client, &nodes).await;
+    for need in needs::needs(config, &nodes, &known, &archives) {
+        let paths = [Some(&need.path), need.or_on.as_ref()].into_iter().flatten();
+        let asked = paths.map(|path| client.permissions(Some(path)));
+        findings.push(match futures::future::try_join_all(asked).await {
+            Ok(granted) => need.held_against(&granted.into_iter().collect(), &config.token.id),
             Err(error) => Finding::missing(format!("privileges on {}", need.path), format!("known: {error}")),
         });
     }

@@ -29,6 +29,8 @@ const FOREIGN_TEMPLATE: &[&str] = &["VM.Audit", "VM.Clone"];
 pub(super) struct Need {
     /// Where they have to hold.
     pub(super) path: String,
+    /// Where they do as well: rights on a pool hold for what is in it.
+    pub(super) or_on: Option<String>,
     /// All of them.
     privileges: &'static [&'static str],
     /// What it is when one is not there.
@@ -46,12 +48,17 @@ pub(super) struct KnownTemplate {
     pub(super) storage: Option<StorageName>,
 }
 
-/// Everything that is needed.
-pub(super) fn needs(config: &ProxmoxBackend, nodes: &[NodeName], templates: &[KnownTemplate]) -> Vec<Need> {
+/// Everything that is needed. `archives` are the storages that OS templates are downloaded to.
+pub(super) fn needs(
+    config: &ProxmoxBackend,
+    nodes: &[NodeName],
+    templates: &[KnownTemplate],
+    archives: &BTreeSet<StorageName>,
+) -> Vec<Need> {
     let mut needs = Vec::new();
     let mut need = |path: String, privileges, grant_on: &str, role, otherwise| {
         let grant_on = grant_on.to_owned();
-        needs.push(Need { path, privileges, otherwise, grant_on, role });
+        needs.push(Need { path, or_on: None, privileges, otherwise, grant_on, role });
     };
     // The ends of a range stand for all of it.
     let ranges = [config.vmids.templates, config.vmids.workspaces];
@@ -67,12 +74,22 @@ pub(super) fn needs(config: &ProxmoxBackend, nodes: &[NodeName], templates: &[Kn
         let privileges = &["Datastore.Audit", "Datastore.AllocateSpace"];
         need(path.clone(), privileges, &path, "BerthStorage", Verdict::Missing);
     }
+    for storage in archives {
+        // Without it, an OS template has to be on the storage already.
+        let path = format!("/storage/{storage}");
+        let privileges = &["Datastore.Audit", "Datastore.AllocateTemplate"];
+        need(path.clone(), privileges, &path, "BerthArchives", Verdict::Doubtful);
+    }
     for path in networks(config) {
         need(path.clone(), &["SDN.Use"], &path, "BerthNetwork", Verdict::Missing);
     }
     for node in nodes {
         // Without it, the node with the most free memory can not be told.
         need(format!("/nodes/{node}"), &["Sys.Audit"], "/nodes", "BerthNodes", Verdict::Doubtful);
+    }
+    let pool = config.pool.as_ref().map(|pool| format!("/pool/{pool}"));
+    for need in needs.iter_mut().filter(|need| need.privileges == CONTAINERS) {
+        need.or_on.clone_from(&pool);
     }
     needs
 }
@@ -104,15 +121,17 @@ fn networks(config: &ProxmoxBackend) -> BTreeSet<String> {
 }
 
 impl Need {
-    /// Whether a token has what is needed.
+    /// Whether a token has what is needed. `granted` tells of both paths.
     pub(super) fn held_against(&self, granted: &Permissions, token: &str) -> Finding {
-        let lacking: Vec<&str> = self
-            .privileges
-            .iter()
-            .filter(|privilege| !granted.allows(&self.path, privilege))
-            .copied()
-            .collect();
+        let lacking = |path: &str| -> Vec<&str> {
+            let lacking = self.privileges.iter().filter(|privilege| !granted.allows(path, privilege));
+            lacking.copied().collect()
+        };
         let subject = format!("privileges on {}", self.path);
+        if let Some(pool) = self.or_on.as_ref().filter(|pool| lacking(pool).is_empty()) {
+            return Finding::fine(subject, format!("by {pool}: {}", self.privileges.join(", ")));
+        }
+        let lacking = lacking(&self.path);
         if lacking.is_empty() {
             return Finding::fine(subject, self.privileges.join(", "));
         }
@@ -155,7 +174,7 @@ mod tests {
     #[test]
     fn the_least_configuration_needs_numbers_bridge_and_nodes() {
         let nodes = ["pve1".parse().unwrap()];
-        let needs = needs(&config(""), &nodes, &[]);
+        let needs = needs(&config(""), &nodes, &[], &BTreeSet::new());
         let expected = [
             "/vms/500",
             "/vms/599",
@@ -174,7 +193,8 @@ mod tests {
             vmid: VmId::new(number).unwrap(),
             storage: storage.map(|name| name.parse().unwrap()),
         };
-        let needs = needs(&config, &[], &[known(9000, Some("zfs")), known(500, None)]);
+        let archives = BTreeSet::from(["local".parse().unwrap()]);
+        let needs = needs(&config, &[], &[known(9000, Some("zfs")), known(500, None)], &archives);
         assert_eq!(
             paths(&needs)[4..],
             [
@@ -182,6 +202,7 @@ mod tests {
                 "/storage/fast",
                 "/storage/slow",
                 "/storage/zfs",
+                "/storage/local",
                 "/sdn/zones/localnetwork/vmbr0/20",
                 "/sdn/zones/localnetwork/vmbr0/30",
             ]
@@ -189,8 +210,19 @@ mod tests {
     }
 
     #[test]
+    fn rights_on_the_pool_hold_for_what_will_be_in_it() {
+        let needs = needs(&config("pool: people"), &["pve1".parse().unwrap()], &[], &BTreeSet::new());
+        let all: BTreeSet<String> = CONTAINERS.iter().map(|name| (*name).to_owned()).collect();
+        let granted: Permissions = [("/pool/people".to_owned(), all)].into_iter().collect();
+        let verdicts: Vec<Verdict> =
+            needs.iter().map(|need| need.held_against(&granted, "a@pve!b").verdict).collect();
+        assert_eq!(verdicts[..4], [Verdict::Fine; 4]);
+        assert_eq!(verdicts[4..], [Verdict::Missing, Verdict::Doubtful]);
+    }
+
+    #[test]
     fn what_is_lacking_is_named_with_its_path_and_its_commands() {
-        let needs = needs(&config(""), &[], &[]);
+        let needs = needs(&config(""), &[], &[], &BTreeSet::new());
         let finding = needs[0].held_against(&Permissions::default(), "a@pve!b").to_string();
         assert!(finding.starts_with("privileges on /vms/500: NOT granted: VM.Audit, VM.Clone,"), "{finding}");
         assert!(finding.contains("\n    pveum acl modify /vms --users a@pve --roles Berth"), "{finding}");

@@ -7,9 +7,12 @@ use super::{
     needs::KnownTemplate,
 };
 use crate::{
-    backend::proxmox::client::{
-        Client, ClusterGuest, Failure, GuestKind, InterfaceName, NodeName, PoolName, Storage, StorageName,
-        View, VmId,
+    backend::proxmox::{
+        client::{
+            Client, ClusterGuest, Content, Failure, GuestKind, InterfaceName, NodeName, PoolName, Storage,
+            StorageName, View, VmId,
+        },
+        os_template::is_usable,
     },
     config::ProxmoxBackend,
 };
@@ -149,7 +152,7 @@ pub(super) async fn storages(client: &Client, node: &NodeName, wanted: &BTreeSet
             return vec![Finding::missing(format!("storages of {node}"), format!("listed: {error}"))];
         }
     };
-    let archives = archives(node, &there);
+    let archives = os_templates(node, &there);
     if wanted.is_empty() {
         let any = there.iter().any(|storage| takes_disks(storage) && storage.active);
         let subject = format!("storages of {node}");
@@ -164,8 +167,19 @@ pub(super) async fn storages(client: &Client, node: &NodeName, wanted: &BTreeSet
     wanted.iter().map(|name| storage(node, name, of_name(name))).chain([archives]).collect()
 }
 
+/// The storage of each node that OS templates are downloaded to.
+pub(super) async fn archives(client: &Client, nodes: &[NodeName]) -> BTreeSet<StorageName> {
+    let mut names = BTreeSet::new();
+    for node in nodes {
+        // That they can not be listed is said where they are looked at.
+        let storages = client.storages(node, Some(Content::Archives)).await.unwrap_or_default();
+        names.extend(storages.into_iter().find(is_usable).map(|storage| storage.name));
+    }
+    names
+}
+
 /// Templates that the operator builds begin with an archive.
-fn archives(node: &NodeName, there: &[Storage]) -> Finding {
+fn os_templates(node: &NodeName, there: &[Storage]) -> Finding {
     let takes =
         |storage: &&Storage| storage.active && storage.content.iter().any(|content| content == "vztmpl");
     let subject = format!("OS templates on {node}");

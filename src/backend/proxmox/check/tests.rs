@@ -113,6 +113,7 @@ async fn a_cluster_that_has_everything() {
         "token berth@pve!operator: accepted".into(),
         "node pve1: online, 16 CPUs, 65536 MiB of memory".into(),
         "privileges on /storage/local-lvm: Datastore.Audit, Datastore.AllocateSpace".into(),
+        "privileges on /storage/local: Datastore.Audit, Datastore.AllocateTemplate".into(),
         "privileges on /sdn/zones/localnetwork/vmbr0: SDN.Use".into(),
         "privileges on /nodes/pve1: Sys.Audit".into(),
         "storage local-lvm on pve1: lvmthin, 500 GiB free".into(),
@@ -157,6 +158,16 @@ async fn the_load_of_nodes_can_be_done_without() {
     let lines = world.lines(&[]).await;
     let start = "privileges on /nodes/pve2: WARNING: not granted: Sys.Audit\n";
     assert!(lines.iter().any(|line| line.starts_with(start)), "{lines:#?}");
+    assert_eq!(world.missing(&[]).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn downloads_of_os_templates_can_be_done_without() {
+    let world = World::without("Datastore.AllocateTemplate").await;
+    let lines = world.lines(&[]).await;
+    let start = "privileges on /storage/local: WARNING: not granted: Datastore.AllocateTemplate\n";
+    let line = lines.iter().find(|line| line.starts_with(start));
+    assert!(line.is_some_and(|line| line.contains("--roles BerthArchives")), "{lines:#?}");
     assert_eq!(world.missing(&[]).await, Vec::<String>::new());
 }
 

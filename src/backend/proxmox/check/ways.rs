@@ -6,7 +6,7 @@ use super::finding::{Finding, quoted};
 use crate::{
     backend::{
         ExecRequest,
-        proxmox::{IDLE, client::NodeName, tun},
+        proxmox::{IDLE, client::NodeName, nodes},
         ssh::{Pool, PrivateKeys, Settings, host::HostShell, host::SshHost},
     },
     config::{ProxmoxBackend, proxmox::HostSsh},
@@ -42,7 +42,7 @@ pub(super) async fn nodes(config: &ProxmoxBackend, nodes: &[NodeName]) -> Vec<Fi
 }
 
 async fn shell(pool: &Pool, host_ssh: &HostSsh, node: &NodeName) -> Finding {
-    let target = tun::target(host_ssh, node);
+    let target = nodes::target(host_ssh, node);
     let subject = format!("SSH to node {node}");
     let known_hosts = &host_ssh.known_hosts_file;
     let request = ExecRequest::script("root", "command -v pct");

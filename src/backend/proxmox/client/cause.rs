@@ -96,6 +96,25 @@ pub enum Lock {
     Unknown,
 }
 
+impl Lock {
+    /// Its name on the cluster.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Create => "create",
+            Self::Destroyed => "destroyed",
+            Self::Disk => "disk",
+            Self::Fstrim => "fstrim",
+            Self::Migrate => "migrate",
+            Self::Mounted => "mounted",
+            Self::Rollback => "rollback",
+            Self::Snapshot => "snapshot",
+            Self::SnapshotDelete => "snapshot-delete",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 impl From<&str> for Lock {
     fn from(name: &str) -> Self {
         match name {

@@ -63,6 +63,19 @@ impl Permissions {
     }
 }
 
+impl FromIterator<Self> for Permissions {
+    /// What several answers tell of several paths.
+    fn from_iter<Answers: IntoIterator<Item = Self>>(answers: Answers) -> Self {
+        Self(answers.into_iter().flat_map(|answer| answer.0).collect())
+    }
+}
+
+impl FromIterator<(String, BTreeSet<String>)> for Permissions {
+    fn from_iter<Granted: IntoIterator<Item = (String, BTreeSet<String>)>>(granted: Granted) -> Self {
+        Self(granted.into_iter().collect())
+    }
+}
+
 impl Client {
     /// The release.
     pub async fn version(&self) -> Result<Version, Error> {
@@ -124,8 +137,7 @@ impl Client {
         let call = Call::get(&["access", "permissions"]).with(Parameters::default().optional("path", path));
         let granted: BTreeMap<String, BTreeMap<String, Value>> = self.transport.call(call).await?;
         // The value says whether a privilege holds below the path as well.
-        let granted = granted.into_iter().map(|(path, all)| (path, all.into_keys().collect()));
-        Ok(Permissions(granted.collect()))
+        Ok(granted.into_iter().map(|(path, all)| (path, all.into_keys().collect())).collect())
     }
 }
 

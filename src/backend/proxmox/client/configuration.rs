@@ -77,6 +77,12 @@ impl Configuration {
             .any(|(key, value)| key == "lxc.mount.entry" && value.split_whitespace().next() == Some(path));
         by_entry || by_mount
     }
+
+    /// Whether it has been begun and nothing is said of it yet: a new container has only its lock
+    /// until its archive is unpacked, and a clone for an instant.
+    pub fn is_only_begun(&self) -> bool {
+        self.lock == Some(Lock::Create) && self.hostname.is_none() && self.description.is_empty()
+    }
 }
 
 /// Stands for one state of a configuration.

@@ -172,7 +172,9 @@ pub(super) fn authorization(token: &ApiToken) -> Result<http::HeaderValue, Inval
     if !printable(secret) {
         return Err(InvalidConnection::TokenSecret);
     }
-    let value = format!("PVEAPIToken={}={}", token.id.replace('%', "%25"), secret.replace('%', "%25"));
+    // The header is read up to a semicolon.
+    let escaped = |text: &str| text.replace('%', "%25").replace(';', "%3B");
+    let value = format!("PVEAPIToken={}={}", escaped(&token.id), escaped(secret));
     let mut value = http::HeaderValue::from_str(&value).map_err(|_| InvalidConnection::TokenSecret)?;
     value.set_sensitive(true);
     Ok(value)
@@ -206,6 +208,7 @@ mod tests {
     #[rstest]
     #[case("berth@pve!operator", "11-22", Ok("PVEAPIToken=berth@pve!operator=11-22"))]
     #[case("be%rth@pve!operator", "1", Ok("PVEAPIToken=be%25rth@pve!operator=1"))]
+    #[case("berth@pve!operator", "a;b", Ok("PVEAPIToken=berth@pve!operator=a%3Bb"))]
     #[case("a@b@pve!operator", "1", Ok("PVEAPIToken=a@b@pve!operator=1"))]
     #[case("berth!operator", "1", Err(InvalidConnection::TokenId))]
     #[case("berth@pve", "1", Err(InvalidConnection::TokenId))]

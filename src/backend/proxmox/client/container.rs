@@ -135,7 +135,8 @@ impl Client {
     /// Whether the container's storage allows something.
     pub async fn has_feature(&self, node: &NodeName, vmid: VmId, feature: Feature) -> Result<bool, Error> {
         let parameters = Parameters::default().text("feature", feature.as_str());
-        let answer: HasFeature = self.transport.call(get(node, vmid, &["feature"]).with(parameters)).await?;
+        let answer: HasFeature =
+            self.transport.call(get(node, vmid, &["feature"]).with(parameters).at(node, None)).await?;
         Ok(answer.has_feature)
     }
 

@@ -64,40 +64,13 @@ END
     rc-service --quiet --ifstopped berth-agent start
 }
 
+# A line of the init's own table, since a script in /etc/init.d would start it once and never again.
 sysv_service() {
-    changed /etc/init.d/berth-agent 755 <<END || :
-#!/bin/sh
-### BEGIN INIT INFO
-# Provides:          berth-agent
-# Required-Start:    \$local_fs
-# Required-Stop:     \$local_fs
-# Default-Start:     2 3 4 5
-# Default-Stop:      0 1 6
-# Short-Description: Berth workspace agent
-### END INIT INFO
-pid=/run/berth-agent.pid
-case \$1 in
-start)
-    start-stop-daemon --start --quiet --oknodo --background --make-pidfile --pidfile \$pid \\
-        --startas $program -- init
-    ;;
-stop) start-stop-daemon --stop --quiet --oknodo --retry 10 --remove-pidfile --pidfile \$pid ;;
-restart | force-reload)
-    "\$0" stop
-    "\$0" start
-    ;;
-reload) start-stop-daemon --stop --signal HUP --quiet --pidfile \$pid ;;
-status) start-stop-daemon --status --pidfile \$pid ;;
-*)
-    echo "Usage: \$0 {start|stop|restart|force-reload|reload|status}" >&2
-    exit 2
-    ;;
-esac
-END
-    if command -v update-rc.d >/dev/null 2>&1; then
-        update-rc.d berth-agent defaults >/dev/null
+    line="brth:2345:respawn:$program init"
+    if ! grep -qxF "$line" /etc/inittab; then
+        { grep -v '^brth:' /etc/inittab || :; printf '%s\n' "$line"; } | changed /etc/inittab 644
     fi
-    /etc/init.d/berth-agent start </dev/null >/dev/null 2>&1
+    telinit q
 }
 
 # An init that knows no services: the agent runs until the container stops, and is started again by
@@ -115,7 +88,7 @@ if [ "$first" = systemd ]; then
     systemd_service
 elif [ -x /sbin/openrc-run ] && [ -d /run/openrc ]; then
     openrc_service
-elif [ -d /etc/init.d ] && command -v start-stop-daemon >/dev/null 2>&1 && [ "$first" = init ]; then
+elif [ -f /etc/inittab ] && command -v telinit >/dev/null 2>&1 && [ "$first" = init ]; then
     sysv_service
 else
     no_service

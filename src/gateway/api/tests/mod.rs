@@ -54,7 +54,7 @@ use super::{
 use crate::{
     api::PowerStatus,
     backend::{BodyId, LogRequest},
-    controller::workspace::power::Command,
+    controller::commands::{Answer, Command},
     gateway::access::{AgentError, Agents, Tunnel},
     link::token::Epoch,
 };
@@ -154,10 +154,10 @@ impl Controller for Leader {
         workspace: &WorkspaceView,
         by: &Identity,
         command: Command,
-    ) -> Result<PowerStatus, Problem> {
-        let (state, at) = (format!("{command:?}"), Time(Timestamp::UNIX_EPOCH));
+    ) -> Result<Answer, Problem> {
+        let (state, at) = (command.word().to_owned(), Time(Timestamp::UNIX_EPOCH));
         let reason = workspace.name.clone();
-        Ok(PowerStatus { state, reason, by: by.user.clone(), at, generation: 1 })
+        Ok(Answer::Power(PowerStatus { state, reason, by: by.user.clone(), at, generation: 1 }))
     }
 
     async fn log(&self, workspace: &WorkspaceView, request: LogRequest) -> Result<Body, Problem> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use berth::api::Template;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use serde_json::{Value, json};
@@ -58,12 +59,6 @@ pub const FOREIGN_TEMPLATE: Failure = failure(
 );
 pub const BACKEND: Failure =
     failure(|| json!({"backend": {"name": "no"}}), "BackendNotFound", "has no backend \"no\"", true);
-pub const HOST: Failure = failure(
-    || json!({"backend": {"docker": {"host": "no"}}}),
-    "HostNotFound",
-    "has no host \"no\", but ",
-    true,
-);
 pub const LIMIT: Failure = failure(
     || json!({"resources": {"memory": "64Gi"}}),
     "ResourceLimitExceeded",
@@ -82,11 +77,27 @@ async fn warnings(namespace: &Namespace, name: &str) -> Vec<String> {
 }
 
 pub async fn before_anything_is_made<S: Stage>(failure: Failure) {
+    says::<S>((failure.spec)(), &failure).await;
+}
+
+pub async fn host_missing<S: Stage>() {
+    let failure = failure(|| json!({}), "HostNotFound", "has no host \"no\", but ", true);
+    says::<S>(S::on_host("no"), &failure).await;
+}
+
+async fn says<S: Stage>(spec: Value, failure: &Failure) {
     let stage = S::open("failures", json!({})).await;
     let namespace = stage.namespace();
     secret(namespace, "some", json!({"k": "v"})).await;
     secret(namespace, "reserved", json!({"LD_PRELOAD": "x"})).await;
-    workspace(namespace, "one", (failure.spec)()).await;
+    // Until its Template is known, something else is wrong.
+    let templates = namespace.api::<Template>();
+    eventually(PATIENCE, "the Template is known", || async {
+        let found = templates.get("base").await.map_err(|error| error.to_string())?;
+        found.status.map(drop).ok_or_else(|| "it has no status".to_owned())
+    })
+    .await;
+    workspace(namespace, "one", spec).await;
     let found = broken(namespace, "one", failure.reason).await;
     assert!(condition(&found, "Ready").contains(failure.words), "{}", describe(&found));
     for (type_, expected) in [("Stalled", failure.stalled), ("Reconciling", !failure.stalled)] {

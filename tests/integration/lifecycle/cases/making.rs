@@ -1,6 +1,6 @@
 //! From a Workspace to its container.
 
-use berth::api::Template;
+use berth::api::{Template, Workspace};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
@@ -24,11 +24,15 @@ pub async fn becomes_ready<S: Stage>() {
     stage.close().await;
 }
 
-/// Makes the Workspace from a Template without an image: it has an id and no container.
-async fn made_without_image<S: Stage>(stage: &S) -> berth::api::Workspace {
+/// Makes the Workspace from a Template without an image: it has no container.
+async fn made_without_image<S: Stage>(stage: &S, more: serde_json::Value) -> Workspace {
     correct(stage.namespace(), S::template_without_image()).await;
-    stage.make().await;
-    broken(stage.namespace(), "one", "ImageNotFound").await
+    stage.make_with(more).await;
+    let (reason, word) = S::IMAGE_MISSING;
+    let missing = broken(stage.namespace(), "one", reason).await;
+    assert!(condition(&missing, "Ready").contains(word), "{}", describe(&missing));
+    stage.assert_empty();
+    missing
 }
 
 async fn correct(namespace: &Namespace, spec: serde_json::Value) {
@@ -37,14 +41,20 @@ async fn correct(namespace: &Namespace, spec: serde_json::Value) {
     templates.patch("base", &PatchParams::default(), &change).await.expect("the patch is refused");
 }
 
+/// An id that a Workspace had it keeps. Where nothing can be looked for on the backend without its
+/// image, it had none.
+fn assert_same(after: &Workspace, before: &Workspace) {
+    if let Some(id) = id_of(before) {
+        assert_eq!(id_of(after), Some(id));
+    }
+}
+
 pub async fn corrected_template_counts<S: Stage>() {
     let stage = S::open("corrected", json!({})).await;
-    let missing = made_without_image(&stage).await;
-    assert!(condition(&missing, "Ready").contains("missing"), "{}", describe(&missing));
-    stage.assert_empty();
+    let missing = made_without_image(&stage, json!({})).await;
     correct(stage.namespace(), S::template()).await;
     let made = ready(stage.namespace(), "one").await;
-    assert_eq!(id_of(&made), id_of(&missing));
+    assert_same(&made, &missing);
     stage.assert_body(&made);
     stage.remove().await;
     stage.close().await;
@@ -52,11 +62,11 @@ pub async fn corrected_template_counts<S: Stage>() {
 
 pub async fn place_taken_by_somebody_else<S: Stage>() {
     let stage = S::open("taken", json!({})).await;
-    let waiting = made_without_image(&stage).await;
+    let waiting = made_without_image(&stage, stage.in_a_known_place()).await;
     stage.occupy(&waiting);
     correct(stage.namespace(), S::template()).await;
-    let refused = broken(stage.namespace(), "one", "NameConflict").await;
-    assert_eq!(id_of(&refused), id_of(&waiting));
+    let refused = broken(stage.namespace(), "one", S::PLACE_TAKEN).await;
+    assert_same(&refused, &waiting);
     stage.vacate(&refused);
     patch(stage.namespace(), "one", json!({"spec": {"env": [{"name": "AGAIN", "value": "1"}]}})).await;
     let made = ready(stage.namespace(), "one").await;

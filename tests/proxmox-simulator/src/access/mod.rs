@@ -112,7 +112,7 @@ impl Access {
 
     fn of(&self, who: &str, path: &str) -> BTreeSet<String> {
         if who == "root@pam" {
-            return roles::PRIVILEGES.iter().map(|name| (*name).to_owned()).collect();
+            return roles::privileges();
         }
         let roles = self.roles_on(who, path);
         if roles.contains("NoAccess") {

@@ -2,6 +2,7 @@
 //!
 //! What a call does to a container is in `lxc`, how long it takes in `tasks`.
 
+pub mod appliances;
 pub mod pools;
 pub mod reads;
 pub mod state;

@@ -21,14 +21,23 @@ fn described(state: &State, name: &str, pool: &Pool, call: &Call) -> Value {
         .chain(storages)
         .filter(|member| call.params.get("type").is_none_or(|kind| member["type"] == kind))
         .collect();
-    json!({"poolid": name, "comment": pool.comment, "members": members})
+    let mut value = json!({"poolid": name, "members": members});
+    if !pool.comment.is_empty() {
+        value["comment"] = json!(pool.comment);
+    }
+    value
 }
 
 fn missing(name: &str) -> Failure {
     Failure::other(format!("pool '{name}' does not exist"))
 }
 
-/// `GET /pools`
+/// A change of the users' file fails with the call's name in front.
+fn failed(call: &str, words: impl std::fmt::Display) -> Failure {
+    Failure::other(format!("{call} failed: {words}"))
+}
+
+/// `GET /pools`. Of one that is named, nobody is asked whether he may see it.
 ///
 /// # Errors
 ///
@@ -36,7 +45,6 @@ fn missing(name: &str) -> Failure {
 pub fn list(call: &Call) -> Result<Answer, Failure> {
     let state = call.cluster.state();
     if let Some(name) = call.params.get("poolid") {
-        state.require(&call.identity, &format!("/pool/{name}"), &["Pool.Audit"])?;
         let pool = state.pools.get(name).ok_or_else(|| missing(name))?;
         return Ok(json!([described(&state, name, pool, call)]).into());
     }
@@ -44,8 +52,11 @@ pub fn list(call: &Call) -> Result<Answer, Failure> {
         .pools
         .iter()
         .filter(|(name, _)| state.may(&call.identity, &format!("/pool/{name}"), &["Pool.Audit"]));
-    let shown: Vec<_> = shown.map(|(name, pool)| json!({"poolid": name, "comment": pool.comment})).collect();
-    Ok(json!(shown).into())
+    let shown = shown.map(|(name, pool)| match pool.comment.as_str() {
+        "" => json!({"poolid": name}),
+        comment => json!({"poolid": name, "comment": comment}),
+    });
+    Ok(json!(shown.collect::<Vec<_>>()).into())
 }
 
 /// `GET /pools/{poolid}`
@@ -69,7 +80,15 @@ pub fn create(call: &Call) -> Result<Answer, Failure> {
     let mut state = call.cluster.state();
     let name = call.text("poolid");
     if state.pools.contains_key(&name) {
-        return Err(Failure::other(format!("pool '{name}' already exists")));
+        return Err(failed("create pool", format!("pool '{name}' already exists")));
+    }
+    let (parent, leaf) =
+        name.rsplit_once('/').map_or((None, name.as_str()), |(parent, leaf)| (Some(parent), leaf));
+    if let Some(parent) = parent.filter(|parent| !state.pools.contains_key(*parent)) {
+        return Err(failed("create pool", format!("parent '{parent}' of pool '{name}' does not exist")));
+    }
+    if !leaf.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        return Err(failed("create pool", "pool name must start with a letter"));
     }
     state.pools.insert(name, Pool { comment: call.text("comment"), ..Pool::default() });
     Ok(Value::Null.into())
@@ -83,9 +102,15 @@ pub fn create(call: &Call) -> Result<Answer, Failure> {
 pub fn remove(call: &Call) -> Result<Answer, Failure> {
     let mut state = call.cluster.state();
     let name = call.text("poolid");
-    let pool = state.pools.get(&name).ok_or_else(|| missing(&name))?;
-    if !pool.guests.is_empty() || !pool.storages.is_empty() {
-        return Err(Failure::other(format!("pool '{name}' is not empty")));
+    let pool = state.pools.get(&name).ok_or_else(|| failed("delete pool", missing(&name).message))?;
+    let inner = state.pools.keys().find(|other| other.starts_with(&format!("{name}/")));
+    let guest = pool.guests.iter().find(|vmid| state.guests.contains_key(vmid));
+    let content = inner
+        .map(|pool| format!("pool '{pool}'"))
+        .or_else(|| guest.map(|vmid| format!("VM {vmid}")))
+        .or_else(|| pool.storages.first().map(|storage| format!("storage '{storage}'")));
+    if let Some(content) = content {
+        return Err(failed("delete pool", format!("pool '{name}' is not empty (contains {content})")));
     }
     state.pools.remove(&name);
     Ok(Value::Null.into())
@@ -99,7 +124,8 @@ pub fn remove(call: &Call) -> Result<Answer, Failure> {
 pub fn update(call: &Call) -> Result<Answer, Failure> {
     let mut state = call.cluster.state();
     let name = call.text("poolid");
-    let mut pool = state.pools.get(&name).ok_or_else(|| missing(&name))?.clone();
+    let refused = |words: String| failed("update pools", words);
+    let mut pool = state.pools.get(&name).ok_or_else(|| refused(missing(&name).message))?.clone();
     let list = |key: &str| -> Vec<String> {
         call.text(key).split([',', ';', ' ']).filter(|item| !item.is_empty()).map(str::to_owned).collect()
     };
@@ -108,19 +134,16 @@ pub fn update(call: &Call) -> Result<Answer, Failure> {
         state.require(&call.identity, &format!("/vms/{vmid}"), &["Permissions.Modify"])?;
         if delete {
             if !pool.guests.remove(&vmid) {
-                return Err(Failure::other(format!("VM {vmid} is not a pool member")));
+                return Err(refused(format!("VM {vmid} is not a pool member")));
             }
             continue;
         }
-        if !state.guests.contains_key(&vmid) {
-            return Err(Failure::other(format!("VM {vmid} does not exist")));
-        }
         match state.pool_of(vmid).map(str::to_owned) {
             Some(other) if other == name => {
-                return Err(Failure::other(format!("VM {vmid} is already a pool member")));
+                return Err(refused(format!("VM {vmid} is already a pool member")));
             }
             Some(other) if !call.params.flag("allow-move") => {
-                return Err(Failure::other(format!(
+                return Err(refused(format!(
                     "VM {vmid} belongs already to pool '{other}' and 'allow-move' is not set"
                 )));
             }

@@ -21,6 +21,8 @@ pub struct Guest {
     pub qemu: bool,
     /// Whether its init is a systemd that wants `nesting`.
     pub systemd: bool,
+    /// Size of its file system in bytes, where that did not grow with its disk.
+    pub filesystem: Option<u64>,
     /// Its configuration.
     pub config: Config,
 }
@@ -74,6 +76,8 @@ pub struct State {
     pub next_id: NextId,
     /// Tags that need `Sys.Modify`.
     pub registered_tags: BTreeSet<String>,
+    /// The file names of the OS templates that can be downloaded.
+    pub appliances: BTreeSet<String>,
 }
 
 impl State {
@@ -95,6 +99,7 @@ impl State {
             managed: BTreeSet::new(),
             next_id: settings.next_id,
             registered_tags: settings.registered_tags,
+            appliances: settings.appliances,
         }
     }
 

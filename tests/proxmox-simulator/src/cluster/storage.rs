@@ -28,8 +28,8 @@ fn described(state: &State, name: &str, storage: &Storage) -> Value {
 /// That the asked storage does not exist.
 pub fn list(call: &Call) -> Result<Answer, Failure> {
     let state = call.cluster.state();
-    if let Some(name) = call.params.get("storage").filter(|name| !state.storages.contains_key(*name)) {
-        return Err(Failure::other(format!("storage '{name}' does not exist")));
+    if call.params.get("storage").is_some_and(|name| !state.storages.contains_key(name)) {
+        return Err(Failure::parameter("storage", "No such storage."));
     }
     let wanted =
         call.params.get("content").map(|text| text.split(',').map(str::to_owned).collect::<Vec<_>>());

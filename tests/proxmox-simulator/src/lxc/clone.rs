@@ -39,19 +39,7 @@ struct Plan {
 /// What is refused before a worker starts.
 pub async fn clone(call: &Call) -> Result<Answer, Failure> {
     let from = call.vmid();
-    {
-        let state = call.cluster.state();
-        if let Some(pool) = call.params.get("pool") {
-            state.require_pool(pool)?;
-        }
-        if let Some(target) = call.params.get("target").filter(|target| !state.nodes.contains_key(*target)) {
-            return Err(Failure::other(format!("no such cluster node '{target}'")));
-        }
-        if let Some(storage) = call.params.get("storage").filter(|name| !state.storages.contains_key(*name)) {
-            return Err(Failure::other(format!("storage '{storage}' does not exist")));
-        }
-        state.guest(&call.node, from)?;
-    }
+    may_be_placed(call, &call.cluster.state())?;
     let plan = {
         let _lock = call.cluster.lock_config(from, CONFIG_PATIENCE).await.map_err(Failure::other)?;
         let runs = call.cluster.runs(from).await;
@@ -59,7 +47,7 @@ pub async fn clone(call: &Call) -> Result<Answer, Failure> {
         let plan = plan(call, &state, runs)?;
         let source = state.guest_mut(&call.node, from)?;
         source.config.set("lock", "disk");
-        let guest = Guest { node: plan.target.clone(), config: plan.config.clone(), ..source.clone() };
+        let guest = Guest { config: plan.config.clone(), filesystem: None, ..source.clone() };
         state.guests.insert(plan.to, guest);
         plan
     };
@@ -70,18 +58,42 @@ pub async fn clone(call: &Call) -> Result<Answer, Failure> {
     Ok(upid.into())
 }
 
+/// Refuses a pool, a node or a storage that there is not, or that can not be used.
+fn may_be_placed(call: &Call, state: &State) -> Result<(), Failure> {
+    if let Some(pool) = call.params.get("pool") {
+        state.require_pool(pool)?;
+    }
+    let target = call.params.get("target").filter(|target| *target != call.node);
+    if let Some(target) = target.filter(|target| !state.nodes.contains_key(*target)) {
+        return Err(Failure::other(format!("no such cluster node '{target}'")));
+    }
+    let Some(name) = call.params.get("storage") else { return Ok(()) };
+    let storage =
+        state.storages.get(name).ok_or_else(|| Failure::other(format!("storage '{name}' does not exist")))?;
+    let nodes = [Some(call.node.as_str()), target].into_iter().flatten();
+    if let Some(node) = nodes.into_iter().find(|node| !storage.is_on(node)) {
+        return Err(Failure::other(format!("storage '{name}' is not available on node '{node}'")));
+    }
+    if target.is_some() && !storage.shared {
+        return Err(Failure::other(format!("can't clone to non-shared storage '{name}'")));
+    }
+    Ok(())
+}
+
 fn plan(call: &Call, state: &State, runs: bool) -> Result<Plan, Failure> {
     let (from, to) = (call.vmid(), call.params.number("newid").unwrap_or_default());
     let source = state.guest(&call.node, from)?;
     source.config.check_lock().map_err(Failure::other)?;
     let snapshot = call.params.get("snapname");
     let template = source.config.flag("template");
-    let full = call.params.get("full").map_or(!template, |full| full == "1") || !template;
-    if full && runs && snapshot.is_none() {
-        return Err(Failure::other("Full clone of a running container is only possible from a snapshot"));
-    }
+    // Only where it is not said is the copy of a container full, and that of a template linked.
+    let full = call.params.get("full").map_or(!template, |full| full == "1");
     if let Some(words) = state.taken(to) {
         return Err(Failure::other(words));
+    }
+    let storage = call.params.get("storage");
+    if !full && storage.is_some() {
+        return Err(Failure::other("parameter 'storage' not allowed for linked clones"));
     }
     let section = match snapshot {
         None => &source.config.main,
@@ -90,20 +102,17 @@ fn plan(call: &Call, state: &State, runs: bool) -> Result<Plan, Failure> {
             section.ok_or_else(|| Failure::other(format!("snapshot '{name}' does not exist")))?
         }
     };
-    let storage = call.params.get("storage");
-    if !full && storage.is_some() {
-        return Err(Failure::other("parameter 'storage' not allowed for linked clones"));
+    let config = Config { main: copied(call, state, section)?, ..Config::default() };
+    let can_link = template || snapshot.is_some();
+    let disks = disks(call, state, section, full, can_link)?;
+    if full && runs && snapshot.is_none() && !disks.is_empty() {
+        return Err(Failure::other("Full clone of a running container is only possible from a snapshot"));
     }
     let target = call.params.get("target").unwrap_or(&call.node).to_owned();
-    let disks = disks(call, state, section, full, storage)?;
     let local = |name: &str| !state.storages.get(name).is_some_and(|storage| storage.shared);
-    let uses_local = disks
-        .iter()
-        .any(|(_, value, to)| local(to) || volumes::storage(volumes::volume(value)).is_some_and(local));
-    if target != call.node && uses_local {
+    if target != call.node && disks.iter().any(|(_, _, to)| local(to)) {
         return Err(Failure::other(format!("can't clone CT to node '{target}' (CT uses local storage)")));
     }
-    let config = Config { main: copied(call, state, section)?, ..Config::default() };
     let pool = call.params.get("pool").map(str::to_owned);
     Ok(Plan { from, to, node: call.node.clone(), target, full, pool, disks, config })
 }
@@ -113,7 +122,7 @@ fn disks(
     state: &State,
     section: &Section,
     full: bool,
-    storage: Option<&str>,
+    can_link: bool,
 ) -> Result<Vec<(String, String, String)>, Failure> {
     let mut disks = Vec::new();
     for (key, value) in &section.values {
@@ -122,14 +131,16 @@ fn disks(
         }
         let volume = volumes::volume(value);
         let Some(own) = volumes::storage(volume) else {
-            return Err(Failure::other(format!("unable to clone mountpoint '{key}' (type bind)")));
+            let kind = if volume.starts_with("/dev/") { "device" } else { "bind" };
+            return Err(Failure::other(format!("unable to clone mountpoint '{key}' (type {kind})")));
         };
-        let linkable = state.storages.get(own).is_some_and(|storage| volumes::links(storage.kind));
+        let to = call.params.get("storage").unwrap_or(own);
+        state.require(&call.identity, &format!("/storage/{to}"), &["Datastore.AllocateSpace"])?;
+        let linkable =
+            can_link && state.storages.get(own).is_some_and(|storage| volumes::links(storage.kind));
         if !full && !linkable {
             return Err(Failure::other(format!("Linked clone feature for '{volume}' is not available")));
         }
-        let to = storage.unwrap_or(own);
-        state.require(&call.identity, &format!("/storage/{to}"), &["Datastore.AllocateSpace"])?;
         disks.push((key.clone(), value.clone(), to.to_owned()));
     }
     Ok(disks)
@@ -167,8 +178,9 @@ async fn run(worker: Worker, plan: Plan) -> Result<(), String> {
         let mut state = worker.cluster.state();
         unlock(&mut state, plan.from);
         unlock(&mut state, plan.to);
-        if let Some(pool) = plan.pool.as_ref().and_then(|name| state.pools.get_mut(name)) {
-            pool.guests.insert(plan.to);
+        // Until now it was where its source is.
+        if let Some(guest) = state.guests.get_mut(&plan.to) {
+            guest.node.clone_from(&plan.target);
         }
         return Ok(());
     };
@@ -181,6 +193,7 @@ async fn run(worker: Worker, plan: Plan) -> Result<(), String> {
 }
 
 async fn copy(worker: &Worker, plan: &Plan) -> Result<(), String> {
+    worker.log(format!("creating a clone of container {} with ID {}", plan.from, plan.to));
     let mut values = Vec::new();
     for (disk, (key, value, storage)) in plan.disks.iter().enumerate() {
         let kind = worker.cluster.state().storages.get(storage).map(|storage| storage.kind);
@@ -191,8 +204,8 @@ async fn copy(worker: &Worker, plan: &Plan) -> Result<(), String> {
         } else {
             volumes::linked(source, kind, plan.to, disk)
         };
-        let how = if plan.full { "full" } else { "linked" };
-        worker.log(format!("create {how} clone of mountpoint {key} ({source})"));
+        let how = if plan.full { "full clone of mountpoint" } else { "linked clone of mount point" };
+        worker.log(format!("create {how} {key} ({source})"));
         {
             let _lock = worker.unless_aborted(worker.cluster.lock_storage(storage)).await??;
             worker.work(LINK).await?;
@@ -205,10 +218,12 @@ async fn copy(worker: &Worker, plan: &Plan) -> Result<(), String> {
     worker.unless_aborted(worker.cluster.containers.copy(plan.from, plan.to)).await??;
     {
         let mut state = worker.cluster.state();
-        let guest = state.guest_mut(&plan.target, plan.to).map_err(|failure| failure.message)?;
+        let guest = state.guest_mut(&plan.node, plan.to).map_err(|failure| failure.message)?;
         guest.config.main.values.extend(values);
+        if let Some(pool) = plan.pool.as_ref().and_then(|name| state.pools.get_mut(name)) {
+            pool.guests.insert(plan.to);
+        }
     }
-    worker.log(format!("Finished cloning of container {} on node {}", plan.from, plan.node));
     warn_about_systemd(worker, plan.to);
     worker.work(1.0).await
 }

@@ -111,6 +111,26 @@ impl Config {
         keys.split(',').filter(|key| !key.is_empty()).map(str::to_owned).collect()
     }
 
+    /// Notes that a key goes at the next start.
+    pub fn remove_later(&mut self, key: &str) {
+        let mut keys = self.pending_deletes();
+        if !keys.iter().any(|known| known == key) {
+            keys.push(key.to_owned());
+        }
+        self.pending.insert("delete".into(), keys.join(","));
+    }
+
+    /// Takes back that a key goes at the next start.
+    pub fn keep(&mut self, key: &str) {
+        let mut keys = self.pending_deletes();
+        keys.retain(|known| known != key);
+        if keys.is_empty() {
+            self.pending.remove("delete");
+        } else {
+            self.pending.insert("delete".into(), keys.join(","));
+        }
+    }
+
     /// What becomes of the current values at the next start.
     pub fn merged(&self) -> Section {
         let mut section = self.main.clone();

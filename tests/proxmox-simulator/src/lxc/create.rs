@@ -1,6 +1,12 @@
 //! Making a container from an OS template.
 
-use super::{clone::warn_about_systemd, config::Config, network, rules, volumes};
+use super::{
+    CONFIG_PATIENCE,
+    clone::warn_about_systemd,
+    config::Config,
+    rules::{self, Asked},
+    volumes,
+};
 use crate::{
     cluster::state::{Guest, State},
     containers::Setup,
@@ -43,9 +49,15 @@ pub async fn create(call: &Call) -> Result<Answer, Failure> {
     let vmid = call.vmid();
     let (config, volume, systemd) = {
         let state = call.cluster.state();
+        if call.params.get("unprivileged") == Some("0") {
+            state.require(&call.identity, "/", &["Sys.Modify"])?;
+        }
+        if let Some(words) = state.taken(vmid) {
+            return Err(Failure::other(words));
+        }
         allowed(call, &state)?;
         let (storage, file) = template(call, &state)?;
-        let systemd = !file.contains("sysvinit") && !file.starts_with("alpine");
+        let systemd = !["alpine", "openrc", "sysvinit"].iter().any(|each| file.contains(each));
         let (config, volume) = configuration(call, &state, &storage)?;
         (config, volume, systemd)
     };
@@ -55,40 +67,37 @@ pub async fn create(call: &Call) -> Result<Answer, Failure> {
         if let Some(words) = state.taken(vmid) {
             return Err(Failure::other(format!("unable to create CT {vmid} - {words}")));
         }
-        let guest = Guest { node: call.node.clone(), qemu: false, systemd, config };
-        state.guests.insert(vmid, guest);
+        // All else is written when the archive is unpacked.
+        let mut begun = Config::default();
+        begun.set("lock", "create");
+        state.guests.insert(
+            vmid,
+            Guest { node: call.node.clone(), qemu: false, systemd, filesystem: None, config: begun },
+        );
     }
     let asked = call.clone();
     let upid =
         tasks::fork(&call.cluster, &call.identity, &call.node, "vzcreate", &vmid.to_string(), |worker| {
-            run(worker, asked, volume)
+            run(worker, asked, config, volume)
         });
     Ok(upid.into())
 }
 
 fn allowed(call: &Call, state: &State) -> Result<(), Failure> {
-    let identity = &call.identity;
-    let vmid = call.vmid();
+    let (identity, vmid) = (&call.identity, call.vmid());
     let pool = call.params.get("pool");
     if let Some(pool) = pool {
         state.require_pool(pool)?;
     }
-    let path = format!("/vms/{vmid}");
-    let in_pool = pool.is_some_and(|pool| state.may(identity, &format!("/pool/{pool}"), &["VM.Allocate"]));
-    if !in_pool && !state.may(identity, &path, &["VM.Allocate"]) {
+    let mut paths = pool.map(|pool| format!("/pool/{pool}")).into_iter().chain([format!("/vms/{vmid}")]);
+    if !paths.any(|path| state.may(identity, &path, &["VM.Allocate"])) {
         return Err(Failure::denied(""));
     }
-    for (key, value) in call.params.0.iter().filter(|(key, _)| !OTHER.contains(&key.as_str())) {
-        let only_root = key.starts_with("dev") || matches!(key.as_str(), "features" | "hookscript");
-        if only_root || !in_pool {
-            let empty = Config::default();
-            // A new container is unprivileged unless the call says otherwise.
-            let mut config = empty;
-            config.set("unprivileged", call.params.get("unprivileged").unwrap_or("1"));
-            rules::may_change(state, identity, &path, key, value.as_deref(), &config)?;
-        }
-    }
-    Ok(())
+    // A new container is unprivileged unless the call says otherwise.
+    let unprivileged = call.params.get("unprivileged") != Some("0");
+    let asked = Asked { state, identity, vmid, pool, config: None, unprivileged };
+    let keys = call.params.0.iter().filter(|(key, _)| !OTHER.contains(&key.as_str()));
+    keys.into_iter().try_for_each(|(key, value)| asked.may_change(key, value.as_deref()))
 }
 
 /// The storage for the disk and the file of the OS template.
@@ -116,7 +125,8 @@ fn template(call: &Call, state: &State) -> Result<(String, String), Failure> {
         .get(target)
         .ok_or_else(|| Failure::other(format!("storage '{target}' does not exist")))?;
     if !place.content.contains("rootdir") {
-        return Err(Failure::other(format!("storage '{target}' does not support container directories")));
+        let words = format!("storage '{target}' does not support container directories");
+        return Err(Failure::parameter("storage", words));
     }
     state.require(&call.identity, &format!("/storage/{target}"), &["Datastore.AllocateSpace"])?;
     Ok((target.to_owned(), file.to_owned()))
@@ -134,14 +144,6 @@ fn configuration(call: &Call, state: &State, storage: &str) -> Result<(Config, S
         config.main.values.entry(key.to_owned()).or_insert_with(|| value.to_owned());
     }
     config.set("hostname", config.hostname(call.vmid()));
-    let bridges = state.nodes.get(&call.node).map(|node| node.bridges.clone()).unwrap_or_default();
-    for (key, value) in config.main.values.iter().filter(|(key, _)| network::is_card(key)) {
-        let keys = network::keys(value);
-        if let Some(bridge) = keys.get("bridge").filter(|bridge| !bridges.contains(**bridge)) {
-            return Err(Failure::parameter(key, format!("bridge '{bridge}' does not exist")));
-        }
-    }
-    config.set("lock", "create");
     let kind = state.storages.get(storage).map(|storage| storage.kind);
     let kind = kind.ok_or_else(|| Failure::other(format!("storage '{storage}' does not exist")))?;
     let size = call.params.get("rootfs").and_then(|value| volumes::volume(value).rsplit(':').next());
@@ -150,9 +152,10 @@ fn configuration(call: &Call, state: &State, storage: &str) -> Result<(Config, S
     Ok((config, format!("{name},size={}", volumes::size(size))))
 }
 
-async fn run(worker: Worker, call: Call, volume: String) -> Result<(), String> {
+async fn run(worker: Worker, call: Call, config: Config, volume: String) -> Result<(), String> {
     let vmid = call.vmid();
-    let result = unpack(&worker, &call, volume).await;
+    let lock = worker.unless_aborted(worker.cluster.lock_config(vmid, CONFIG_PATIENCE)).await??;
+    let result = unpack(&worker, &call, config, volume).await;
     if let Err(words) = result {
         let _ = worker.cluster.containers.remove(vmid).await;
         worker.cluster.state().guests.remove(&vmid);
@@ -160,14 +163,12 @@ async fn run(worker: Worker, call: Call, volume: String) -> Result<(), String> {
     }
     {
         let mut state = worker.cluster.state();
-        if let Some(guest) = state.guests.get_mut(&vmid) {
-            guest.config.unlock();
-        }
         if let Some(pool) = call.params.get("pool").and_then(|name| state.pools.get_mut(name)) {
             pool.guests.insert(vmid);
         }
     }
     warn_about_systemd(&worker, vmid);
+    drop(lock);
     if call.params.flag("start") {
         // Whether it starts is that task's affair.
         let _ = Box::pin(super::power::start(&call)).await;
@@ -175,13 +176,15 @@ async fn run(worker: Worker, call: Call, volume: String) -> Result<(), String> {
     Ok(())
 }
 
-async fn unpack(worker: &Worker, call: &Call, volume: String) -> Result<(), String> {
+async fn unpack(worker: &Worker, call: &Call, config: Config, volume: String) -> Result<(), String> {
     let vmid = call.vmid();
     worker.log(format!("extracting archive '{}'", call.text("ostemplate")));
     worker.work(UNPACK).await?;
     let hostname = {
         let mut state = worker.cluster.state();
         let guest = state.guest_mut(&call.node, vmid).map_err(|failure| failure.message)?;
+        // With it the lock goes, and the rest of the work is only guarded by the file's.
+        guest.config = config;
         guest.config.set("rootfs", volume);
         guest.config.hostname(vmid)
     };

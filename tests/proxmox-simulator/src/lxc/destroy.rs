@@ -85,10 +85,8 @@ async fn run(worker: Worker, node: String, vmid: u32, force: bool, purge: bool) 
     for pool in state.pools.values_mut() {
         pool.guests.remove(&vmid);
     }
-    if purge {
-        let path = format!("/vms/{vmid}");
-        state.access.acls.retain(|acl| acl.path != path);
-    }
+    let path = format!("/vms/{vmid}");
+    state.access.acls.retain(|acl| acl.path != path);
     Ok(())
 }
 

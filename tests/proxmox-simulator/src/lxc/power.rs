@@ -14,6 +14,8 @@ use crate::{
 /// How long a start takes besides the guest's boot, in seconds.
 const START: f64 = 2.0;
 
+const TEMPLATE: &str = "you can't start a CT if it's a template";
+
 /// How long a guest has to shut down when nobody says, in seconds.
 const SHUTDOWN: u32 = 60;
 
@@ -67,13 +69,19 @@ pub async fn start(call: &Call) -> Result<Answer, Failure> {
 async fn run_start(worker: Worker, node: String, vmid: u32, skip_lock: bool) -> Result<(), String> {
     let _lock = worker.unless_aborted(worker.cluster.lock_config(vmid, CONFIG_PATIENCE)).await??;
     let config = config(&worker.cluster, &node, vmid)?;
-    if !skip_lock {
-        config.check_lock()?;
+    if config.flag("template") {
+        return Err(TEMPLATE.into());
     }
+    unless_locked(&config, skip_lock)?;
     if worker.cluster.runs(vmid).await {
         return worker.work(10.0).await;
     }
     boot(&worker, &node, vmid).await
+}
+
+/// What is mounted on the host may be started and stopped all the same.
+fn unless_locked(config: &Config, skip_lock: bool) -> Result<(), String> {
+    if skip_lock || config.lock() == Some("mounted") { Ok(()) } else { config.check_lock() }
 }
 
 fn config(cluster: &Cluster, node: &str, vmid: u32) -> Result<Config, String> {
@@ -88,7 +96,7 @@ async fn boot(worker: &Worker, node: &str, vmid: u32) -> Result<(), String> {
         let mut state = worker.cluster.state();
         let config = &mut state.guest_mut(node, vmid).map_err(|failure| failure.message)?.config;
         if config.flag("template") {
-            return Err("you can't start a CT if it's a template".into());
+            return Err(TEMPLATE.into());
         }
         config.apply_pending();
         let boot = description(config, node, vmid);
@@ -133,31 +141,43 @@ pub async fn stop(call: &Call) -> Result<Answer, Failure> {
     let overrule = call.params.flag("overrule-shutdown");
     let skip_lock = call.params.flag("skiplock");
     if call.cluster.state().managed.contains(&vmid) {
-        let identity = call.identity.clone();
-        return Ok(fork(call, "hastop", move |worker| async move {
-            let cluster = Arc::clone(&worker.cluster);
-            tasks::fork(&cluster, &identity, &node.clone(), "vzstop", &vmid.to_string(), |worker| {
-                run_stop(worker, node, vmid, skip_lock)
-            });
-            worker.work(0.5).await
-        }));
+        if overrule {
+            return Err(Failure::parameter("overrule-shutdown", "Not applicable for HA resources."));
+        }
+        return Ok(stop_by_high_availability(call));
     }
-    if overrule {
-        let state = call.cluster.state();
-        let shutdowns = state.tasks.values().filter(|task| {
-            task.exit.is_none() && task.upid.kind == "vzshutdown" && task.upid.id == vmid.to_string()
+    Ok(fork(call, "vzstop", move |worker| async move {
+        if overrule {
+            end_shutdowns(&worker, vmid);
+        }
+        run_stop(worker, node, vmid, skip_lock).await
+    }))
+}
+
+/// The task only asks; another one stops.
+fn stop_by_high_availability(call: &Call) -> Answer {
+    let (vmid, node, identity) = (call.vmid(), call.node.clone(), call.identity.clone());
+    fork(call, "hastop", move |worker| async move {
+        let cluster = Arc::clone(&worker.cluster);
+        tasks::fork(&cluster, &identity, &node.clone(), "vzstop", &vmid.to_string(), |worker| {
+            run_stop(worker, node, vmid, false)
         });
-        shutdowns.for_each(|task| task.abort.cancel());
-    }
-    Ok(fork(call, "vzstop", |worker| run_stop(worker, node, vmid, skip_lock)))
+        worker.work(0.5).await
+    })
+}
+
+fn end_shutdowns(worker: &Worker, vmid: u32) {
+    let state = worker.cluster.state();
+    let shutdowns = state.tasks.values().filter(|task| {
+        task.exit.is_none() && task.upid.kind == "vzshutdown" && task.upid.id == vmid.to_string()
+    });
+    shutdowns.for_each(|task| task.abort.cancel());
 }
 
 async fn run_stop(worker: Worker, node: String, vmid: u32, skip_lock: bool) -> Result<(), String> {
     let _lock = worker.unless_aborted(worker.cluster.lock_config(vmid, CONFIG_PATIENCE)).await??;
     let config = config(&worker.cluster, &node, vmid)?;
-    if !skip_lock {
-        config.check_lock()?;
-    }
+    unless_locked(&config, skip_lock)?;
     if !worker.cluster.runs(vmid).await {
         return Ok(());
     }
@@ -175,6 +195,9 @@ pub async fn shutdown(call: &Call) -> Result<Answer, Failure> {
     let (vmid, node) = (call.vmid(), call.node.clone());
     let timeout = patience(call);
     let force = call.params.flag("forceStop");
+    if call.cluster.state().managed.contains(&vmid) {
+        return Ok(stop_by_high_availability(call));
+    }
     Ok(fork(call, "vzshutdown", move |worker| async move {
         let _lock = worker.unless_aborted(worker.cluster.lock_config(vmid, CONFIG_PATIENCE)).await??;
         config(&worker.cluster, &node, vmid)?.check_lock()?;

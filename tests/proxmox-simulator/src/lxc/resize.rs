@@ -1,6 +1,6 @@
 //! Growing a disk.
 
-use super::{CONFIG_PATIENCE, config::Config, update, volumes};
+use super::{CONFIG_PATIENCE, update, volumes};
 use crate::{
     failure::Failure,
     server::call::{Answer, Call},
@@ -20,23 +20,19 @@ const ONLINE: f64 = 2.0;
 /// What is refused before a worker starts.
 pub async fn resize(call: &Call) -> Result<Answer, Failure> {
     let (vmid, node, disk) = (call.vmid(), call.node.clone(), call.text("disk"));
-    {
-        let state = call.cluster.state();
-        state.require(&call.identity, &format!("/vms/{vmid}"), &["VM.Config.Options"])?;
-    }
-    let lock = call.cluster.lock_config(vmid, CONFIG_PATIENCE).await.map_err(Failure::other)?;
+    // Nobody waits for the file's lock here; the worker does.
     let value = {
         let state = call.cluster.state();
         let config = &state.guest(&node, vmid)?.config;
         config.check_lock().map_err(Failure::other)?;
+        state.require(&call.identity, &format!("/vms/{vmid}"), &["VM.Config.Options"])?;
         update::check_digest(call, config)?;
-        let storage = config.get(&disk).map(volumes::volume).and_then(volumes::storage);
-        if let Some(storage) = storage {
+        let value = config.get(&disk).ok_or_else(absent)?;
+        if let Some(storage) = volumes::storage(volumes::volume(value)) {
             state.require(&call.identity, &format!("/storage/{storage}"), &["Datastore.AllocateSpace"])?;
         }
-        grown(config, &disk, &call.text("size")).map_err(Failure::other)?
+        grown(value, &call.text("size")).map_err(Failure::other)?
     };
-    drop(lock);
     let runs = call.cluster.runs(vmid).await;
     let upid = tasks::fork(
         &call.cluster,
@@ -49,6 +45,10 @@ pub async fn resize(call: &Call) -> Result<Answer, Failure> {
             let result = worker.work(if runs { ONLINE } else { OFFLINE }).await;
             let mut state = worker.cluster.state();
             let guest = state.guest_mut(&node, vmid).map_err(|failure| failure.message)?;
+            if disk == "rootfs" {
+                let before = guest.config.get(&disk).and_then(volumes::size_of);
+                guest.filesystem = guest.filesystem.or(before).filter(|_| result.is_err());
+            }
             guest.config.set(&disk, value);
             drop(state);
             if let Err(words) = result {
@@ -61,8 +61,13 @@ pub async fn resize(call: &Call) -> Result<Answer, Failure> {
     Ok(upid.into())
 }
 
-fn grown(config: &Config, disk: &str, size: &str) -> Result<String, String> {
-    let value = config.get(disk).ok_or("format error")?;
+/// A disk that there is not has no volume.
+fn absent() -> Failure {
+    let words = "property is missing and it is not optional".to_owned();
+    Failure { errors: [("volume".to_owned(), words)].into(), ..Failure::other("format error") }
+}
+
+fn grown(value: &str, size: &str) -> Result<String, String> {
     let old = volumes::size_of(value).ok_or("format error")?;
     let asked = volumes::bytes(size.trim_start_matches('+')).ok_or("format error")?;
     let new = if size.starts_with('+') { old.saturating_add(asked) } else { asked };

@@ -49,105 +49,147 @@ pub async fn list(call: &Call) -> Result<Answer, Failure> {
     Ok(Answer::from(json!(all)))
 }
 
-/// `POST snapshot`
+/// `POST snapshot`. Whether there is a container is the task's affair.
 ///
 /// # Errors
 ///
-/// What is refused before a worker starts.
+/// That the name is reserved.
 pub async fn take(call: &Call) -> Result<Answer, Failure> {
     let name = call.text("snapname");
     if matches!(name.as_str(), "current" | "vzdump") {
         return Err(Failure::other(format!("unable to use snapshot name '{name}' (reserved name)")));
     }
-    call.cluster.state().guest(&call.node, call.vmid())?;
     let description = call.text("description");
-    Ok(fork(call, "vzsnapshot", "snapshot", move |state, config| {
-        if config.snapshots.contains_key(&name) {
-            return Err(format!("snapshot name '{name}' already used"));
-        }
-        if !available(state, config) {
-            return Err("snapshot feature is not available".into());
-        }
-        let mut section = config.main.clone();
-        section.values.remove("lock");
-        section.values.insert("snaptime".into(), clock::now().to_string());
-        section.values.insert("description".into(), description);
-        config.snapshots.insert(name.clone(), section);
-        config.set("parent", name);
-        Ok(())
-    }))
+    Ok(fork(
+        call,
+        "vzsnapshot",
+        "snapshot",
+        Steps {
+            check: move |state: &State, config: &Config, name: &str| {
+                if config.flag("template") {
+                    return Err("you can't take a snapshot if it's a template".into());
+                }
+                config.check_lock()?;
+                if config.snapshots.contains_key(name) {
+                    return Err(format!("snapshot name '{name}' already used"));
+                }
+                if !available(state, config) {
+                    return Err("snapshot feature is not available".into());
+                }
+                Ok(())
+            },
+            change: move |config: &mut Config, name: &str| {
+                let mut section = config.main.clone();
+                section.values.insert("snaptime".into(), clock::now().to_string());
+                section.values.insert("description".into(), description);
+                config.snapshots.insert(name.to_owned(), section);
+                config.set("parent", name);
+            },
+        },
+    ))
 }
 
-/// `DELETE snapshot/{snapname}`
+/// `DELETE snapshot/{snapname}`. Whether there is a container is the task's affair.
 ///
 /// # Errors
 ///
-/// That there is no such container.
+/// None.
 pub async fn remove(call: &Call) -> Result<Answer, Failure> {
-    let name = call.text("snapname");
-    call.cluster.state().guest(&call.node, call.vmid())?;
-    Ok(fork(call, "vzdelsnapshot", "snapshot-delete", move |_, config| {
-        let section = config.snapshots.remove(&name).ok_or(format!("snapshot '{name}' does not exist"))?;
-        if config.get("parent") == Some(&name) {
-            match section.values.get("parent") {
-                Some(parent) => config.set("parent", parent.clone()),
-                None => drop(config.main.values.remove("parent")),
-            }
-        }
-        Ok(())
-    }))
+    Ok(fork(
+        call,
+        "vzdelsnapshot",
+        "snapshot-delete",
+        Steps {
+            check: |_: &State, config: &Config, name: &str| {
+                exists(config, name)?;
+                config.check_lock()
+            },
+            change: |config: &mut Config, name: &str| {
+                let section = config.snapshots.remove(name).unwrap_or_default();
+                if config.get("parent") == Some(name) {
+                    match section.values.get("parent") {
+                        Some(parent) => config.set("parent", parent.clone()),
+                        None => drop(config.main.values.remove("parent")),
+                    }
+                }
+            },
+        },
+    ))
 }
 
 /// `POST snapshot/{snapname}/rollback`. A running container is stopped, and stays so.
 ///
 /// # Errors
 ///
-/// That there is no such container.
+/// None.
 pub async fn rollback(call: &Call) -> Result<Answer, Failure> {
-    let name = call.text("snapname");
-    call.cluster.state().guest(&call.node, call.vmid())?;
-    Ok(fork(call, "vzrollback", "rollback", move |_, config| {
-        let section = config.snapshots.get(&name).ok_or(format!("snapshot '{name}' does not exist"))?;
-        let mut main = section.clone();
-        main.values.remove("snaptime");
-        main.values.insert("parent".into(), name);
-        config.main = main;
-        Ok(())
-    }))
+    Ok(fork(
+        call,
+        "vzrollback",
+        "rollback",
+        Steps {
+            check: |_: &State, config: &Config, name: &str| {
+                if config.flag("template") {
+                    return Err("you can't rollback if vm is a template".into());
+                }
+                exists(config, name)?;
+                config.check_lock()
+            },
+            change: |config: &mut Config, name: &str| {
+                let mut main = config.snapshots.get(name).cloned().unwrap_or_default();
+                main.values.remove("snaptime");
+                main.values.insert("parent".into(), name.to_owned());
+                config.main = main;
+            },
+        },
+    ))
 }
 
-fn fork<C>(call: &Call, kind: &str, lock: &str, change: C) -> Answer
+fn exists(config: &Config, name: &str) -> Result<(), String> {
+    let known = config.snapshots.contains_key(name);
+    if known { Ok(()) } else { Err(format!("snapshot '{name}' does not exist")) }
+}
+
+/// What a worker does with the snapshot that the call names.
+struct Steps<Check, Change> {
+    /// Before it locks the container.
+    check: Check,
+    /// When the disks are done.
+    change: Change,
+}
+
+fn fork<Check, Change>(call: &Call, kind: &str, lock: &str, steps: Steps<Check, Change>) -> Answer
 where
-    C: FnOnce(&State, &mut Config) -> Result<(), String> + Send + 'static,
+    Check: FnOnce(&State, &Config, &str) -> Result<(), String> + Send + 'static,
+    Change: FnOnce(&mut Config, &str) + Send + 'static,
 {
-    let (vmid, node, lock) = (call.vmid(), call.node.clone(), lock.to_owned());
+    let (vmid, node, lock, name) = (call.vmid(), call.node.clone(), lock.to_owned(), call.text("snapname"));
+    let starts = call.params.flag("start").then(|| call.clone());
     let work = move |worker: Worker| async move {
-        let _lock = worker.unless_aborted(worker.cluster.lock_config(vmid, CONFIG_PATIENCE)).await??;
-        with_config(&worker, &node, vmid, |config| {
-            config.check_lock()?;
-            config.set("lock", lock.clone());
-            Ok(())
-        })?;
-        let result = worker.work(1.5).await;
-        if lock == "rollback" && result.is_ok() && worker.cluster.runs(vmid).await {
+        {
+            let _lock = worker.unless_aborted(worker.cluster.lock_config(vmid, CONFIG_PATIENCE)).await??;
+            let mut state = worker.cluster.state();
+            let config = state.guest(&node, vmid).map_err(|failure| failure.message)?.config.clone();
+            (steps.check)(&state, &config, &name)?;
+            let guest = state.guest_mut(&node, vmid).map_err(|failure| failure.message)?;
+            guest.config.set("lock", lock.clone());
+        }
+        if lock == "rollback" && worker.cluster.runs(vmid).await {
             worker.cluster.containers.kill(vmid).await?;
         }
-        let mut state = worker.cluster.state();
-        let mut config = state.guest(&node, vmid).map_err(|failure| failure.message)?.config.clone();
-        config.unlock();
-        let result = result.and_then(|()| change(&state, &mut config));
-        state.guest_mut(&node, vmid).map_err(|failure| failure.message)?.config = config;
-        result
+        let result = worker.work(1.5).await;
+        {
+            let mut state = worker.cluster.state();
+            let guest = state.guest_mut(&node, vmid).map_err(|failure| failure.message)?;
+            guest.config.unlock();
+            result?;
+            (steps.change)(&mut guest.config, &name);
+        }
+        if let Some(call) = starts {
+            // Whether it starts is that task's affair.
+            let _ = Box::pin(super::power::start(&call)).await;
+        }
+        Ok(())
     };
     tasks::fork(&call.cluster, &call.identity, &call.node, kind, &call.vmid().to_string(), work).into()
-}
-
-fn with_config(
-    worker: &Worker,
-    node: &str,
-    vmid: u32,
-    change: impl FnOnce(&mut Config) -> Result<(), String>,
-) -> Result<(), String> {
-    let mut state = worker.cluster.state();
-    change(&mut state.guest_mut(node, vmid).map_err(|failure| failure.message)?.config)
 }

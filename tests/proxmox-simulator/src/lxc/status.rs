@@ -15,15 +15,18 @@ fn described(vmid: u32, guest: &Guest, init: Option<Init>) -> Value {
     let number =
         |key: &str, default: u64| config.get(key).and_then(|text| text.parse().ok()).unwrap_or(default);
     let uptime = init.and_then(|init| init.started).and_then(|since| since.elapsed().ok());
-    let disk = config.get("rootfs").and_then(volumes::size_of).unwrap_or(4 << 30);
+    let stored = config.get("rootfs").and_then(volumes::size_of).unwrap_or(4 << 30);
+    // While it runs it is the file system that is looked at.
+    let disk = guest.filesystem.filter(|_| init.is_some()).unwrap_or(stored);
     let mut value = json!({
         "vmid": vmid, "type": "lxc", "name": config.hostname(vmid),
         "status": if init.is_some() { "running" } else { "stopped" },
         "cpus": number("cores", 16), "cpu": 0, "mem": 0, "swap": 0, "disk": 0, "netin": 0, "netout": 0,
         "diskread": 0, "diskwrite": 0, "maxmem": number("memory", 512) << 20,
-        "maxswap": number("swap", 512) << 20, "maxdisk": disk, "uptime": uptime.map_or(0, |time| time.as_secs()),
+        "maxswap": number("swap", 0) << 20, "maxdisk": disk, "uptime": uptime.map_or(0, |time| time.as_secs()),
     });
-    if let Some(limit) = config.get("cpulimit").filter(|limit| !matches!(*limit, "0" | " ")) {
+    let limit = config.get("cpulimit").filter(|limit| !matches!(*limit, "0" | " "));
+    if let Some(limit) = limit.filter(|_| config.get("cores").is_none()) {
         value["cpus"] = json!(limit);
     }
     for key in ["tags", "lock"] {
@@ -115,8 +118,8 @@ fn interface(interface: &Interface) -> Value {
         "ip-addresses": inet.chain(inet6).collect::<Vec<_>>(),
     });
     for (key, addresses) in [("inet", &interface.inet), ("inet6", &interface.inet6)] {
-        if let Some(first) = addresses.first() {
-            value[key] = json!(first);
+        if let Some(last) = addresses.last() {
+            value[key] = json!(last);
         }
     }
     value

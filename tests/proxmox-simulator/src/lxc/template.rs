@@ -16,6 +16,7 @@ use crate::{
 /// Why it can not become one.
 pub async fn template(call: &Call) -> Result<Answer, Failure> {
     let (vmid, node) = (call.vmid(), call.node.clone());
+    let _lock = call.cluster.lock_config(vmid, CONFIG_PATIENCE).await.map_err(Failure::other)?;
     {
         let state = call.cluster.state();
         allowed(&state.guest(&node, vmid)?.config).map_err(Failure::other)?;
@@ -30,11 +31,10 @@ pub async fn template(call: &Call) -> Result<Answer, Failure> {
         "vztemplate",
         &vmid.to_string(),
         |worker| async move {
-            let _lock = worker.unless_aborted(worker.cluster.lock_config(vmid, CONFIG_PATIENCE)).await??;
+            // Without the file's lock: that was the call's.
             worker.work(2.0).await?;
             let mut state = worker.cluster.state();
             let config = &mut state.guest_mut(&node, vmid).map_err(|failure| failure.message)?.config;
-            allowed(config)?;
             config.set("template", "1");
             if let Some(rootfs) = config.get("rootfs").map(str::to_owned) {
                 config.set("rootfs", volumes::base(&rootfs));
@@ -46,11 +46,12 @@ pub async fn template(call: &Call) -> Result<Answer, Failure> {
 }
 
 fn allowed(config: &Config) -> Result<(), String> {
+    config.check_lock()?;
     if !config.snapshots.is_empty() {
         return Err("unable to create template, because CT contains snapshots".into());
     }
     if config.flag("template") {
         return Err("you can't convert a template to a template".into());
     }
-    config.check_lock()
+    Ok(())
 }

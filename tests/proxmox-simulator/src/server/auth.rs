@@ -9,6 +9,12 @@ use super::{
 };
 use crate::{access::Identity, clock::now, cluster::Cluster, failure::Failure};
 
+/// Whether a request carries an API token, right or wrong.
+pub fn has_token(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    cookie(headers).is_none() && value.is_some_and(|value| value.starts_with("PVEAPIToken="))
+}
+
 /// How long a refused caller waits, in seconds.
 pub const REFUSAL: f64 = 3.0;
 
@@ -38,6 +44,7 @@ pub fn identify(cluster: &Cluster, method: &str, headers: &HeaderMap) -> Result<
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token =
         value.and_then(|value| value.strip_prefix("PVEAPIToken=")).ok_or_else(|| refused("No ticket"))?;
+    let token = token.split(';').next().unwrap_or_default();
     by_token(cluster, &unescape(token)).ok_or_else(|| refused("Authentication failed!"))
 }
 
@@ -72,7 +79,7 @@ pub fn unescape(text: &str) -> String {
 ///
 /// 401, with JSON, if user and password do not belong together.
 pub fn login(cluster: &Cluster, params: &Params) -> Result<Answer, Failure> {
-    let failed = || Failure { status: 401, bare: false, ..Failure::other("authentication failure") };
+    let failed = || Failure { status: 401, ..Failure::other("authentication failure") };
     let (name, password) = (params.get("username").unwrap_or_default(), params.get("password"));
     let user = match params.get("realm") {
         Some(realm) if !name.contains('@') => format!("{name}@{realm}"),

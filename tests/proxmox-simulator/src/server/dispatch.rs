@@ -1,13 +1,13 @@
 //! Which function does which call.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     auth,
     call::{Answer, Call},
 };
 use crate::{
-    cluster::{pools, reads, storage},
+    cluster::{appliances, pools, reads, storage},
     failure::Failure,
     lxc, tasks,
 };
@@ -29,6 +29,8 @@ pub async fn run(method: &str, pattern: &str, call: &Call) -> Result<Answer, Fai
         ("GET", "/cluster/nextid") => reads::next_id(call),
         ("GET", "/cluster/resources") => Ok(reads::resources(call)),
         ("GET", "/nodes") => Ok(reads::nodes(call)),
+        ("GET", "/nodes/{node}/aplinfo") => Ok(appliances::list(call)),
+        ("POST", "/nodes/{node}/aplinfo") => appliances::download(call),
         ("GET", "/nodes/{node}/network") => Ok(reads::network(call)),
         ("GET", "/nodes/{node}/status") => Ok(reads::node_status(call)),
         ("GET", "/nodes/{node}/storage") => storage::list(call),
@@ -71,7 +73,7 @@ async fn container(method: &str, rest: &str, call: &Call) -> Result<Answer, Fail
         ("POST", "/{vmid}/snapshot") => lxc::snapshot::take(call).await,
         ("DELETE", "/{vmid}/snapshot/{snapname}") => lxc::snapshot::remove(call).await,
         ("POST", "/{vmid}/snapshot/{snapname}/rollback") => lxc::snapshot::rollback(call).await,
-        ("GET", "/{vmid}/snapshot/{snapname}") => Ok(Value::Array(Vec::new()).into()),
+        ("GET", "/{vmid}/snapshot/{snapname}") => Ok(json!([{"cmd": "rollback"}, {"cmd": "config"}]).into()),
         _ => Err(not_simulated(method, &format!("/nodes/{{node}}/lxc{rest}"))),
     }
 }

@@ -11,7 +11,6 @@ use regex::Regex;
 /// What the value does not look like.
 pub fn check(format: &str, value: &str) -> Result<(), String> {
     if let Some(item) = format.strip_suffix("-list") {
-        let item = if item == "lxc-ip-with-ll-iface" { "ip" } else { item };
         return value
             .split([',', ';', ' ', '\0'])
             .filter(|part| !part.is_empty())
@@ -22,36 +21,47 @@ pub fn check(format: &str, value: &str) -> Result<(), String> {
         "pve-node" => (DNS_LABEL, "value does not look like a valid node name"),
         "dns-name" => (DNS_NAME, "value does not look like a valid DNS name"),
         "pve-tag" => (r"(?i)[a-z0-9_][a-z0-9_\-+.]*", "invalid characters in tag"),
-        "pve-configid" => (r"(?i)[a-z][a-z0-9_-]+", "invalid configuration ID"),
-        "pve-storage-id" => (r"(?i)[a-z][a-z0-9\-_.]*[a-z0-9]", "storage ID contains illegal characters"),
+        "pve-configid" => (r"(?i)[a-z][a-z0-9_-]+", "invalid configuration ID '{value}'"),
+        "pve-storage-id" if value.len() < 2 => {
+            (".{2}", "storage ID '{value}' cannot be shorter than 2 characters")
+        }
+        "pve-storage-id" => {
+            (r"(?i)[a-z][a-z0-9\-_.]*[a-z0-9]", "storage ID '{value}' contains illegal characters")
+        }
+        "pve-poolid" if value.split('/').count() > 3 => {
+            ("[^/]", "pool name '{value}' nested too deeply (max levels = 3)")
+        }
         "pve-poolid" => {
-            (r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+){0,2}", "value does not look like a valid pool name")
+            (r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+){0,2}", "pool name '{value}' contains invalid characters")
         }
         "pve-realm" => (r"[A-Za-z][A-Za-z0-9.\-_]+", "value does not look like a valid realm"),
-        "pve-volume-id" => (r"[A-Za-z0-9][^:\s]*:[^\s]+", "unable to parse volume ID"),
-        "disk-size" => (r"\d+(?:\.\d+)?[KMGT]?", "value does not look like a valid disk size"),
-        "pve-lxc-dev-string" => (r"/dev/[^\s]+", "not a valid device string"),
+        "pve-volume-id" => (r"(?i)[a-z][a-z0-9\-_.]*[a-z0-9]:.+", "unable to parse volume ID '{value}'"),
+        "disk-size" => {
+            (r"\d+(?:\.\d+)?(?:[KMGT](?:iB)?)?", "value does not look like a valid disk size: {value}")
+        }
+        "pve-lxc-dev-string" => (r"/dev/[^\s]+", "{value} is not a valid device path"),
         "pve-startup-order" => (
             r"(?:(?:order=)?\d+|up=\d+|down=\d+)(?:,(?:(?:order=)?\d+|up=\d+|down=\d+))*",
             "unable to parse startup options",
         ),
-        "pve-storage-content" => ("[a-z]+", "invalid content type"),
+        "pve-storage-content" => (CONTENT, "invalid content type '{value}'"),
         "mac-addr" => return mac(value),
         "ipv4" => {
             return number(
                 value.parse::<Ipv4Addr>().is_ok(),
-                "value does not look like a valid ipv4 address",
+                "value does not look like a valid IPv4 address",
             );
         }
         "ipv6" => {
             return number(
                 value.parse::<Ipv6Addr>().is_ok(),
-                "value does not look like a valid ipv6 address",
+                "value does not look like a valid IPv6 address",
             );
         }
-        "ip" => {
-            let address = value.split('%').next().unwrap_or(value);
-            let valid = value == "host" || address.parse::<std::net::IpAddr>().is_ok();
+        "ip" | "lxc-ip-with-ll-iface" => {
+            let local = value.split_once('%').filter(|(address, _)| address.starts_with("fe80:"));
+            let address = local.map_or(value, |(address, _)| address);
+            let valid = address.parse::<std::net::IpAddr>().is_ok();
             return number(valid, "value does not look like a valid IP address");
         }
         "pve-ipv4-config" => {
@@ -64,8 +74,10 @@ pub fn check(format: &str, value: &str) -> Result<(), String> {
         }
         _ => return Ok(()),
     };
-    number(whole(pattern, value), words)
+    number(whole(pattern, value), &words.replace("{value}", value))
 }
+
+const CONTENT: &str = "backup|images|import|iso|none|rootdir|snippets|vztmpl";
 
 const DNS_LABEL: &str = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?";
 const DNS_NAME: &str =

@@ -7,7 +7,7 @@ use hyper::ext::ReasonPhrase;
 use serde_json::{Value, json};
 
 use super::{call::Answer, params::Params};
-use crate::failure::Failure;
+use crate::failure::{Body, Failure};
 
 /// The longest body.
 pub const LONGEST_BODY: u64 = 512 * 1024;
@@ -23,14 +23,14 @@ pub fn check_head(method: &str, headers: &HeaderMap) -> Result<(), Failure> {
         return Ok(());
     }
     if matches!(method, "GET" | "DELETE") {
-        return Err(Failure::proxy(501, format!("Unexpected content for method '{method}'")));
+        return Err(Failure::request(501, format!("Unexpected content for method '{method}'")));
     }
     if length > LONGEST_BODY {
-        return Err(Failure::proxy(501, "for data too large"));
+        return Err(Failure::request(501, "for data too large"));
     }
     match content_type(headers).as_str() {
         "" | "application/x-www-form-urlencoded" | "application/json" => Ok(()),
-        _ => Err(Failure::proxy(506, "Unsupported content type")),
+        other => Err(Failure::request(506, format!("upload 'Content-Type '{other}' not implemented"))),
     }
 }
 
@@ -54,7 +54,7 @@ pub fn read_params(query: &str, headers: &HeaderMap, body: &[u8]) -> Result<Para
     params.add_form(query.as_bytes());
     if body.is_empty() {
     } else if content_type(headers) == "application/json" {
-        params.add_json(body).map_err(|words| Failure { bare: true, ..Failure::other(words) })?;
+        params.add_json(body).map_err(|words| Failure::request(500, words))?;
     } else {
         params.add_form(body);
     }
@@ -73,10 +73,10 @@ pub fn response(result: Result<Answer, Failure>, protected: bool) -> Response<Fu
         }
         Err(failure) => {
             let reason = failure.message.lines().next().unwrap_or_default().to_owned();
-            (failure.status, reason, (!failure.bare).then(|| body_of(failure)))
+            (failure.status, reason, (failure.body == Body::Json).then(|| body_of(failure)))
         }
     };
-    let plain = matches!(&result, Err(failure) if failure.bare && failure.status == 500);
+    let plain = matches!(&result, Err(failure) if failure.body == Body::Text);
     let text =
         body.map(|body| body.to_string()).unwrap_or(if plain { reason.clone() } else { String::new() });
     let mut response = Response::new(Full::new(Bytes::from(text)));

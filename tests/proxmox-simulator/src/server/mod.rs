@@ -28,7 +28,7 @@ use self::{
 use crate::{
     access::Identity,
     cluster::Cluster,
-    failure::Failure,
+    failure::{Body, Failure},
     faults::{Effect, Recorded},
 };
 
@@ -67,7 +67,7 @@ async fn answer(
         return Err(Failure::proxy(501, format!("method '{method}' not available")));
     }
     if head.headers.contains_key(header::TRANSFER_ENCODING) {
-        return Err(Failure::proxy(501, "chunked transfer encoding not supported"));
+        return Err(Failure::request(501, "chunked transfer encoding not supported"));
     }
     let path = auth::unescape(head.uri.path());
     let Some(path) = path.strip_prefix("/api2/json") else {
@@ -89,13 +89,13 @@ async fn answer(
     let api = Arc::clone(cluster);
     let Some(route) = api.api.route(method, path) else {
         let words = format!("Method '{method} {path}' not implemented");
-        return Err(Failure { status: 501, bare: true, ..Failure::other(words) });
+        return Err(Failure { status: 501, ..Failure::other(words) });
     };
     *protected = route.endpoint.protected;
     params.0.extend(route.parameters.iter().map(|(name, value)| (name.clone(), Some(value.clone()))));
     if open {
-        if identity.is_some_and(|identity| identity.token.is_some()) {
-            let words = "URI '/access/ticket' not available with API token, need proper ticket.";
+        if auth::has_token(&head.headers) {
+            let words = "URI '/access/ticket' not available with API token, need proper ticket.\n";
             return Err(Failure::denied(words));
         }
         params::verify(route.endpoint, params)?;
@@ -135,15 +135,18 @@ async fn pass_on(
     let effect = cluster.faults.take(method, path);
     let lost = match effect {
         Some(Effect::Answer { status, reason }) => {
-            return Err(Failure { status, bare: status > 500, ..Failure::other(reason) });
+            let body = if status > 500 { Body::Empty } else { Body::Json };
+            return Err(Failure { status, body, ..Failure::other(reason) });
         }
         Some(Effect::Delay { milliseconds }) => {
             tokio::time::sleep(std::time::Duration::from_millis(milliseconds)).await;
             None
         }
-        Some(Effect::Lose { reason }) => Some(reason),
+        Some(Effect::Lose { reason }) => Some((reason, 0)),
+        Some(Effect::Late { milliseconds }) => Some(("Connection timed out".to_owned(), milliseconds)),
         None => None,
     };
+    let later = std::time::Duration::from_millis(lost.as_ref().map_or(0, |(_, later)| *later));
     let call = Call { cluster: Arc::clone(cluster), identity, node, params: params.clone() };
     let pattern = route.pattern.to_owned();
     let method = method.to_owned();
@@ -151,6 +154,9 @@ async fn pass_on(
     params::verify(route.endpoint, params)?;
     let (sender, receiver) = oneshot::channel();
     tokio::spawn(async move {
+        if !later.is_zero() {
+            tokio::time::sleep(later).await;
+        }
         let daemon = call.cluster.daemon(&call.node).filter(|_| protected);
         let _worker = match daemon {
             Some(daemon) => daemon.acquire_owned().await.ok(),
@@ -159,7 +165,7 @@ async fn pass_on(
         // The proxy may have given up.
         let _ = sender.send(dispatch::run(&method, &pattern, &call).await);
     });
-    if let Some(reason) = lost {
+    if let Some((reason, _)) = lost {
         return Err(Failure::proxy(596, reason));
     }
     let timed_out = || Failure::proxy(596, "Connection timed out");

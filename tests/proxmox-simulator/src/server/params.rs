@@ -30,10 +30,13 @@ impl Params {
         self.get(name)?.parse().ok()
     }
 
-    /// Reads `key=value&...`.
+    /// Reads `key=value&...`. A semicolon parts as well, what follows a second `=` is dropped, and
+    /// an empty value is none.
     pub fn add_form(&mut self, text: &[u8]) {
-        for (key, value) in url::form_urlencoded::parse(text) {
-            self.0.insert(key.into_owned(), Some(value.into_owned()));
+        for pair in text.split(|byte| matches!(byte, b'&' | b';')).filter(|pair| !pair.is_empty()) {
+            let mut parts = pair.split(|byte| *byte == b'=').map(decoded);
+            let key = parts.next().unwrap_or_default();
+            self.0.insert(key, parts.next().filter(|value| !value.is_empty()));
         }
     }
 
@@ -48,6 +51,12 @@ impl Params {
         self.0.extend(object.into_iter().map(|(key, value)| (key, plain(&value))));
         Ok(())
     }
+}
+
+fn decoded(text: &[u8]) -> String {
+    // What could part it further is gone already.
+    let name = url::form_urlencoded::parse(text).next();
+    name.map(|(name, _)| name.into_owned()).unwrap_or_default()
 }
 
 fn plain(value: &Value) -> Option<String> {
@@ -80,7 +89,7 @@ pub fn verify(endpoint: &Endpoint, params: &Params) -> Result<(), Failure> {
         if let Some(other) = &property.requires
             && !params.0.contains_key(other)
         {
-            errors.insert(other.clone(), format!("missing property - '{name}' requires this property"));
+            errors.insert(other.clone(), format!("missing property required by '{name}'"));
         }
     }
     for (name, property) in &endpoint.params {
@@ -161,6 +170,18 @@ fn bound(value: Option<&Value>) -> Option<f64> {
     }
 }
 
+/// In lists of `key=value` more words are booleans than in parameters.
+fn flag_in_a_list<'a>(property: &Property, value: &'a str) -> &'a str {
+    if property.kind.as_deref() != Some("boolean") {
+        return value;
+    }
+    match value.to_ascii_lowercase().as_str() {
+        "on" | "yes" | "true" => "1",
+        "off" | "no" | "false" => "0",
+        _ => value,
+    }
+}
+
 /// Splits `key=value,...` and checks each part. A value without a key belongs to `volume` or `path`.
 ///
 /// # Errors
@@ -174,25 +195,28 @@ pub fn split(
     let default = ["volume", "path"].into_iter().find(|key| keys.contains_key(*key));
     let mut values = BTreeMap::new();
     let mut errors = BTreeMap::new();
-    for part in text.split(',').filter(|part| !part.is_empty()) {
+    for part in text.split(',').filter(|part| !part.trim().is_empty()) {
         let (key, value) = match (part.split_once('='), default) {
+            (Some((key, value)), _) if key.is_empty() || value.is_empty() => {
+                return Err("missing key in comma-separated list property\n".into());
+            }
             (Some((key, value)), _) => (key, value),
             (None, Some(default)) => (default, part),
             (None, None) => {
                 return Err("value without key, but schema does not define a default key\n".into());
             }
         };
-        if values.insert(key.to_owned(), value.to_owned()).is_some() {
+        if values.contains_key(key) {
             return Err(format!("duplicate key in comma-separated list property: {key}\n"));
         }
-        match keys.get(key) {
-            None => drop(errors.insert(key.to_owned(), UNKNOWN.to_owned())),
-            Some(property) => {
-                if let Err(words) = check(key, property, value) {
-                    errors.insert(key.to_owned(), words);
-                }
-            }
+        let Some(property) = keys.get(key) else {
+            return Err(format!("invalid key in comma-separated list property: {key}\n"));
+        };
+        let value = flag_in_a_list(property, value);
+        if let Err(words) = check(key, property, value) {
+            errors.insert(key.to_owned(), words);
         }
+        values.insert(key.to_owned(), value.to_owned());
     }
     for (key, property) in keys {
         if !property.optional() && !values.contains_key(key) {

@@ -40,6 +40,7 @@ pub struct Worker {
     /// The task's name.
     pub upid: String,
     kind: String,
+    id: String,
     abort: CancellationToken,
 }
 
@@ -65,10 +66,10 @@ impl Worker {
     ///
     /// That somebody ended it, or what a fault says.
     pub async fn work(&self, seconds: f64) -> Result<(), String> {
-        if let Some(words) = self.cluster.faults.task_error(&self.kind) {
+        if let Some(words) = self.cluster.faults.task_error(&self.kind, &self.id) {
             return Err(words);
         }
-        let time = self.cluster.clock.work(seconds) + self.cluster.faults.task_delay(&self.kind);
+        let time = self.cluster.clock.work(seconds) + self.cluster.faults.task_delay(&self.kind, &self.id);
         self.unless_aborted(tokio::time::sleep(time)).await
     }
 
@@ -117,7 +118,13 @@ where
         state.tasks.insert(name.clone(), task);
         name
     };
-    let worker = Worker { cluster: Arc::clone(cluster), upid: upid.clone(), kind: kind.to_owned(), abort };
+    let worker = Worker {
+        cluster: Arc::clone(cluster),
+        upid: upid.clone(),
+        kind: kind.to_owned(),
+        id: id.to_owned(),
+        abort,
+    };
     let work = work(worker.clone());
     tokio::spawn(async move {
         let result = tokio::select! {

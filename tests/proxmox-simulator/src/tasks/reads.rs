@@ -129,8 +129,8 @@ pub fn list(call: &Call) -> Answer {
                 object.remove("exitstatus");
                 object.remove("status");
             }
-            if let (Some(exit), Some(ended)) = (&task.exit, task.ended) {
-                value["status"] = json!(exit);
+            value["status"] = json!(task.exit.as_deref().unwrap_or("RUNNING"));
+            if let Some(ended) = task.ended {
                 value["endtime"] = json!(ended);
             }
             value

@@ -121,12 +121,17 @@ impl World {
         self.form("PUT", path, TOKEN, form).await
     }
 
+    /// Sends pairs of a name and a value, which may hold anything but `&`.
     pub async fn form(&self, method: &str, path: &str, headers: &str, form: &str) -> Reply {
+        let pairs = form.split('&').filter_map(|pair| pair.split_once('='));
+        let form =
+            pairs.map(|(name, value)| format!("{name}={}", value.replace('=', "%3D").replace(';', "%3B")));
+        let form = form.collect::<Vec<_>>().join("&");
         let headers = format!(
             "{headers}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
             form.len()
         );
-        self.raw(method, path, &headers, form).await
+        self.raw(method, path, &headers, &form).await
     }
 
     /// Waits for a task and returns how it ended.

@@ -31,7 +31,7 @@ async fn a_failing_clone_tidies_up() {
     let world = World::new().await;
     world.template().await;
     let error = Some("no space left".to_owned());
-    let fault = TaskFault { kind: "vzclone".into(), times: 1, error, delay_milliseconds: 0 };
+    let fault = TaskFault { kind: "vzclone".into(), id: None, times: 1, error, delay_milliseconds: 0 };
     world.simulator.cluster.faults.plan_task(fault);
     let path = "/nodes/pve1/lxc/9000/clone";
     assert_eq!(world.done(world.post(path, "newid=105&full=1").await).await, "clone failed: no space left");

@@ -18,7 +18,9 @@ use crate::{
 /// The privileges that some case is about.
 const PRIVILEGES: &[&str] = &[
     "Datastore.AllocateSpace",
+    "Datastore.AllocateTemplate",
     "Pool.Allocate",
+    "Pool.Audit",
     "SDN.Use",
     "Sys.Audit",
     "VM.Allocate",
