@@ -15,8 +15,9 @@ use crate::support::{
 
 async fn operator(cluster: &Cluster, namespace: &Namespace) -> Operator {
     let plane = control_plane().await;
-    let backends = json!([cluster.backend(cluster.port())]);
-    Operator::start(Settings::new(plane.kubeconfig(), &namespace.name, backends)).await
+    let mut backend = cluster.backend(cluster.port());
+    backend["proxmox"]["caBundleFile"] = json!(cluster.large_bundle());
+    Operator::start(Settings::new(plane.kubeconfig(), &namespace.name, json!([backend]))).await
 }
 
 fn said(template: &Template) -> String {

@@ -249,6 +249,14 @@ impl Cluster {
         self.second_bridge.get_or_init(async || docker::make_bridge(name, "vmbr1")).await
     }
 
+    /// A file of authorities as large as that of a whole system: more than a variable can hold.
+    pub fn large_bundle(&self) -> PathBuf {
+        let file = self.file("bundle.pem");
+        let comments = "# an authority of the system\n".repeat(10_000);
+        std::fs::write(&file, comments + &self.certificate).expect("no bundle");
+        file
+    }
+
     /// A client of its API, with the operator's token.
     pub fn client(&self) -> Client {
         let connection = Connection {
