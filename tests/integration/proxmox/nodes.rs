@@ -56,8 +56,11 @@ async fn that_goes_takes_only_its_own_workspaces_along_and_brings_them_back() {
     }
     assert_eq!(lost.status.clone().unwrap().container, there.status.clone().unwrap().container);
     delete(&namespace, "deleted").await;
-    let waiting = broken(&namespace, "deleted", "BackendUnreachable").await;
-    assert_eq!(phase_of(&waiting), Some("Terminating"));
+    // It was Degraded for the same reason before.
+    let waiting = until(&namespace, "deleted", "waiting for its node", |found| {
+        phase_of(found) == Some("Terminating") && condition(found, "Ready").contains("BackendUnreachable")
+    })
+    .await;
     assert!(condition(&waiting, "Ready").contains("pve2"), "{}", describe(&waiting));
 
     // Both would have gone to the node with more free memory.
