@@ -110,13 +110,14 @@ END
     done
 }
 
+# Debian's OpenRC has no service localmount, and its SSH server is called ssh.
 first_boot_openrc() {
     cat >/etc/init.d/berth-first-boot <<'END'
 #!/sbin/openrc-run
 description="SSH host keys of a new workspace"
 depend() {
-    need localmount
-    before sshd
+    after localmount
+    before ssh sshd
 }
 start() {
     [ -e /etc/ssh/ssh_host_ed25519_key ] || ssh-keygen -A
