@@ -213,8 +213,8 @@ pub struct FailedUpdate {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
-    /// What it does: `Create`, a task of Proxmox VE that makes the container; `Clone`, the job in the
-    /// container that clones the repository.
+    /// What it does. Of a Workspace: `Create`, a task of Proxmox VE that makes the container; `Clone`,
+    /// the job in the container that clones the repository. Of a Template: `Provision` and `Clean`.
     pub kind: String,
     /// By what it is found again; of `Create` it is the UPID.
     pub handle: String,
