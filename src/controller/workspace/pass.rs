@@ -113,6 +113,9 @@ impl<'a> Pass<'a> {
             let plan =
                 plan::plan(&desired, &self.record, &self.observed, self.search, &agent, self.limits(), now);
             tracing::debug!(?plan, "planned");
+            if !matches!(plan, Plan::CreateContainer) {
+                self.record.backend_task = None;
+            }
             if let Some(progress) = self.announce(&plan) {
                 self.say(Some(&desired), &progress).await?;
             }

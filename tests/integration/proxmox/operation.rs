@@ -20,8 +20,10 @@ async fn a_clone_under_way_is_told_by_its_task() {
     assert!(operation.handle.contains(":vzclone:500:"), "{operation:?}");
 
     scene.running("one").await;
-    let made = phase(&scene.namespace, "one", "Running").await;
-    assert_eq!(made.status.unwrap().operation, None);
+    until(&scene.namespace, "one", "said to wait for no task", |found| {
+        found.status.as_ref().is_some_and(|status| status.operation.is_none())
+    })
+    .await;
     scene.remove("one").await;
     scene.close().await;
 }
