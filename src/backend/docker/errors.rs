@@ -99,7 +99,12 @@ fn by_words(message: &str) -> Option<Reason> {
         Some(Reason::OutOfSpace)
     } else if says(&["no such image"]) {
         Some(Reason::ImageNotFound)
-    } else if says(&["pool overlaps", "non-overlapping ipv4 address pool", "no available ipv4 addresses"]) {
+    } else if says(&[
+        "pool overlaps",
+        "networks have overlapping ipv4",
+        "non-overlapping ipv4 address pool",
+        "no available ipv4 addresses",
+    ]) {
         Some(Reason::AddressesExhausted)
     } else if says(&["is not running", "is paused", "is restarting, wait until", "in a stopped container"]) {
         Some(Reason::NotRunning)
@@ -169,6 +174,11 @@ mod tests {
     #[case(409, "Container 1234 is not running", Reason::NotRunning)]
     #[case(409, "Container 1234 is paused, unpause the container before exec", Reason::NotRunning)]
     #[case(403, "Pool overlaps with other one on this address space", Reason::AddressesExhausted)]
+    #[case(
+        403,
+        "cannot create network 05 (bth-d9): conflicts with network 58 (bth-4c): networks have overlapping IPv4",
+        Reason::AddressesExhausted
+    )]
     #[case(500, "write /var/lib/docker/tmp/x: no space left on device", Reason::OutOfSpace)]
     #[case(400, "Range of CPUs is from 0.01 to 2.00", Reason::Unsupported)]
     #[case(500, "exec: \"docker-init\": executable file not found in $PATH", Reason::Unsupported)]
