@@ -84,7 +84,8 @@ pub(super) async fn copy(docker: &Docker, cluster: &str, from: u32, to: u32) -> 
     finished
 }
 
-/// Gives a copy what Docker lays empty files over, and takes the machine-id out of it.
+/// Gives a copy what Docker lays empty files over, as Docker has it for the original, and takes the
+/// machine-id out of it.
 async fn finish_copy(docker: &Docker, source: &str, made: &str) -> Result<(), String> {
     let mut files = Files::default();
     for path in LAID_OVER {
